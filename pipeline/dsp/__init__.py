@@ -1,0 +1,1 @@
+"""Layer 2, signal arithmetic: arrays in, arrays out."""

@@ -1,0 +1,89 @@
+"""All an actor ever sees of the machinery: ports to send and receive on, and the floor.
+
+`Receiver[T]` and `Sender[T]` parameters of an actor are its ports (read by `graph` from the annotations); keyword-only
+parameters are settings and edges.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol, TypeVar
+
+import msgspec
+
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class LinkStatistics(msgspec.Struct, frozen=True):
+    """What a link has done so far. `held` is in the link's unit (ms of audio, or items)."""
+
+    name: str
+    unit: str
+    hold: float
+    held: float
+    items: int
+    sent: int
+    received: int
+    dropped: int
+    stale: int
+
+
+class Receiver(Protocol[T_co]):
+    """The receiving end of a link."""
+
+    async def receive(self) -> T_co:
+        """Next value; always a checkpoint. Raises LinkClosedError when the sender is gone and nothing is left."""
+        ...
+
+    def receive_nowait(self) -> T_co:
+        """Next value if there is one, else raises trio.WouldBlock."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """Iterate until the link is closed."""
+        ...
+
+    def statistics(self) -> LinkStatistics:
+        """Counters so far."""
+        ...
+
+
+class Sender(Protocol[T_contra]):
+    """The sending end of a link."""
+
+    async def send(self, value: T_contra) -> None:
+        """Send under the link's overflow rule; always a checkpoint.
+
+        Raises:
+            LinkFullError: full, and the rule is "fail".
+            LinkClosedError: the receiver is gone.
+        """
+        ...
+
+    def send_nowait(self, value: T_contra) -> None:
+        """As `send`, without a checkpoint; on a link whose rule is "wait" a full link raises trio.WouldBlock."""
+        ...
+
+    def statistics(self) -> LinkStatistics:
+        """Counters so far."""
+        ...
+
+
+class FloorView(Protocol):
+    """The lowest turn still wanted. Whatever carries a lower turn is stale wherever it is met."""
+
+    @property
+    def value(self) -> int:
+        """The floor now; it only rises."""
+        ...
+
+    async def wait_above(self, turn: int) -> int:
+        """Wait until the floor is above `turn`; returns it."""
+        ...
+
+
+class FloorHolder(FloorView, Protocol):
+    """The floor as its one owner, the session, sees it."""
+
+    def raise_to(self, turn: int) -> None:
+        """Raise the floor; lower values are ignored. Every link purges what became stale before this returns."""
+        ...

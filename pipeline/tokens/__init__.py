@@ -1,0 +1,1 @@
+"""Side house: the token backend. `policy.py` decides, `app.py` serves."""

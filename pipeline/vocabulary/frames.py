@@ -1,0 +1,77 @@
+"""What the data links carry. Samples are s16le mono bytes at `RATE_HZ`; every frame knows its length in ms."""
+
+from typing import Final
+
+import msgspec
+
+RATE_HZ: Final = 24_000
+"""The one rate inside talkwire: what the Realtime wire speaks; devices with another rate resample at their edge."""
+BYTES_PER_MS: Final = RATE_HZ // 1000 * 2
+
+
+class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
+    """Captured sound (link `mic`).
+
+    Attributes:
+        seq: counts up by one per frame of this capture process; a gap is a drop.
+        captured_s: host clock when its first sample was heard.
+        pcm: s16le mono at RATE_HZ, 20 to 40 ms.
+        ends_turn: push-to-talk was released, or a finite input ended while it was held: commit after this frame.
+    """
+
+    seq: int
+    captured_s: float
+    pcm: bytes
+    ends_turn: bool = False
+
+    @property
+    def duration_ms(self) -> float:
+        """Length in ms."""
+        return len(self.pcm) / BYTES_PER_MS
+
+
+class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
+    """Captured sound in the format of the service (link `uplink`); fields as in AudioFrame."""
+
+    seq: int
+    captured_s: float
+    payload: bytes
+    duration_ms: float
+    ends_turn: bool = False
+
+
+class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):
+    """Answered sound in the format of the service (link `reply`), in the sizes the service chose.
+
+    Attributes:
+        turn: number of the reply; below the floor it is stale.
+        item_id: conversation item it belongs to.
+        content_index: content part inside the item.
+        payload: sound in the service's output format.
+        duration_ms: its length.
+        received_s: host clock when it arrived.
+        ends_turn: nothing of this turn follows; the payload may be empty.
+    """
+
+    turn: int
+    item_id: str
+    content_index: int
+    payload: bytes
+    duration_ms: float
+    received_s: float
+    ends_turn: bool = False
+
+
+class SpeechFrame(msgspec.Struct, frozen=True, array_like=True):
+    """Answered sound ready to play (link `speech`): s16le mono at RATE_HZ, one device block or the tail of a part."""
+
+    turn: int
+    item_id: str
+    content_index: int
+    pcm: bytes
+    ends_turn: bool = False
+
+    @property
+    def duration_ms(self) -> float:
+        """Length in ms."""
+        return len(self.pcm) / BYTES_PER_MS
