@@ -1,0 +1,47 @@
+"""The voice: hibari-tts, 24 kHz, some hundred times real time on one core. Its weights come inside the wheel."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from hibari import Hibari  # type: ignore[import-untyped]  # ships no types
+from hibari.voices import VOICES  # type: ignore[import-untyped]  # ships no types
+
+from pipeline.vocabulary.errors import ConfigurationError, Problem
+from pipeline.vocabulary.frames import RATE_HZ
+
+NOISE_SEED = 0
+"""Breath and hiss are drawn at random; a fixed seed makes the same answer the same bytes every time."""
+
+
+class HibariVoice:
+    """`Voice` whose sessions and tables are read-only after the start, so threads may share it.
+
+    Args:
+        name: a voice that ships inside the wheel. The library would fetch any other from the network, so it is refused.
+
+    Raises:
+        ConfigurationError: there is no such voice here.
+    """
+
+    def __init__(self, name: str) -> None:
+        shipped = sorted(voice for voice, facts in VOICES.items() if facts.get("bundled"))
+        if name not in shipped:
+            message = f'there is no voice "{name}" on this machine; it has: {", ".join(shipped)}'
+            raise ConfigurationError([Problem("server.voice", message)])
+        assert Hibari.sample_rate == RATE_HZ
+        self._hibari = Hibari(voice=name)
+        for _ in self.speak("Ready, talkwire."):  # an unknown word too: its reading rules are loaded on first use
+            pass
+
+    def speak(self, text: str) -> Iterator[bytes]:
+        """Yield s16le mono at `RATE_HZ`, one sentence (or clause of a very long one) at a time.
+
+        Each is worked out only when asked for, so a listener who interrupts saves the rest. Text that holds nothing
+        to pronounce yields nothing.
+        """
+        noise = np.random.default_rng(NOISE_SEED)
+        for sentence in self._hibari.split_sentences(text):
+            for phonemes in self._hibari.phonemize(sentence):
+                samples = self._hibari.from_ids(self._hibari.ids(phonemes), rng=noise)
+                if samples.size:
+                    yield (np.clip(samples, -1.0, 1.0) * 32_767).astype("<i2").tobytes()
