@@ -1,0 +1,86 @@
+"""Sample rates and channels: whatever a device or a file has, to and from what talkwire carries.
+
+libsamplerate gives the samples of a block at once (1 to 3 ms stay in the filter, where soxr keeps 20 to 60 ms), and its
+output does not depend on how the input was cut into blocks.
+"""
+
+from typing import Final
+
+import numpy as np
+import samplerate
+
+from pipeline.dsp.pcm16 import to_pcm, to_samples
+
+CONVERTER: Final = "sinc_fastest"
+"""SNR above 100 dB, beyond 16 bit, at 30 to 80 µs per 20 ms block; the better sincs only cost more."""
+RATIO_MAX: Final = 256
+"""libsamplerate's own limit, up and down."""
+ROUNDING_SAMPLES: Final = 4
+"""Zeros fed on top when the filter is emptied, so that rounding cannot leave the last sample inside."""
+
+
+class StreamResampler:
+    """Resamples one mono stream block by block; blocks may have any length. Equal rates pass bytes through untouched.
+
+    Raises:
+        ValueError: a rate is not above zero, or they are more than 256 times apart.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        if min(from_hz, to_hz) <= 0 or max(from_hz, to_hz) > RATIO_MAX * min(from_hz, to_hz):
+            raise ValueError(
+                f"from_hz and to_hz must be above zero and within a factor of {RATIO_MAX}, not {from_hz} and {to_hz}"
+            )
+        self.from_hz = from_hz
+        self.to_hz = to_hz
+        self._converter = None if from_hz == to_hz else samplerate.Resampler(CONVERTER, channels=1)
+        self._taken = 0
+        self._given = 0
+
+    def process(self, pcm: bytes) -> bytes:
+        """Resample the next block (s16le mono).
+
+        The filter keeps its length back once, so the first block comes out up to 60 samples short; `flush` gives them.
+
+        Raises:
+            ValueError: an odd number of bytes.
+        """
+        samples = to_samples(pcm)
+        if self._converter is None or not samples.size:
+            return pcm
+        self._taken += samples.size
+        resampled = self._converter.process(samples.astype(np.float32), self.to_hz / self.from_hz)
+        self._given += resampled.size
+        return to_pcm(resampled)
+
+    def flush(self) -> bytes:
+        """The rest of the stream; all of it together is then `round(samples · to_hz / from_hz)` long. Starts anew."""
+        if self._converter is None:
+            return b""
+        missing = (2 * self._taken * self.to_hz + self.from_hz) // (2 * self.from_hz) - self._given
+        zeros = np.zeros(missing * self.from_hz // self.to_hz + ROUNDING_SAMPLES, dtype=np.float32)
+        rest = self._converter.process(zeros, self.to_hz / self.from_hz)[:missing]
+        assert rest.size == missing, "libsamplerate kept more than it took"
+        self._converter.reset()
+        self._taken = self._given = 0
+        return to_pcm(rest)
+
+
+def resample(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
+    """Resample a whole mono recording; raises ValueError as StreamResampler does."""
+    resampler = StreamResampler(from_hz, to_hz)
+    return resampler.process(pcm) + resampler.flush()
+
+
+def to_mono(pcm: bytes, channels: int) -> bytes:
+    """Mean of interleaved s16le channels; mono passes untouched.
+
+    Raises:
+        ValueError: no channels, or not a whole number of samples of every channel.
+    """
+    if channels < 1:
+        raise ValueError(f"channels must be at least 1, not {channels}")
+    samples = to_samples(pcm)
+    if samples.size % channels:
+        raise ValueError(f"pcm must hold whole frames of {channels} channels, not {samples.size} samples")
+    return pcm if channels == 1 else to_pcm(samples.reshape(-1, channels).mean(axis=1))
