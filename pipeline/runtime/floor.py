@@ -1,0 +1,42 @@
+"""The floor: the lowest turn still wanted, and the barge-in it performs on every link that obeys it."""
+
+from collections.abc import Callable
+
+from trio import lowlevel
+
+
+class Floor:
+    """One integer that only rises; implements `ports.FloorHolder`.
+
+    It outlives every restart of an actor, so that what a dead session declared stale never sounds again.
+    """
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._purges: list[Callable[[], None]] = []
+        self._raised = lowlevel.ParkingLot()
+
+    @property
+    def value(self) -> int:
+        """The floor now."""
+        return self._value
+
+    def register(self, purge: Callable[[], None]) -> None:
+        """Have `purge` called after every raise, before `raise_to` returns."""
+        self._purges.append(purge)
+
+    def raise_to(self, turn: int) -> None:
+        """Raise the floor; lower values are ignored. Every link purges what became stale before this returns."""
+        if turn <= self._value:
+            return
+        self._value = turn
+        for purge in self._purges:
+            purge()
+        self._raised.unpark_all()
+
+    async def wait_above(self, turn: int) -> int:
+        """Wait until the floor is above `turn`; returns it. Always a checkpoint."""
+        await lowlevel.checkpoint()
+        while self._value <= turn:
+            await self._raised.park()
+        return self._value

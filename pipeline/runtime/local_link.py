@@ -1,0 +1,243 @@
+"""A link inside one process: a bounded trio memory channel and its overflow rule.
+
+The channel is the queue, its bound in items and both kinds of closing. Waiting is done here and not in the channel: a
+channel cannot count milliseconds, and it hands a value to a receiver that has not run yet, where neither a purge nor a
+newer value could reach it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+
+import trio
+from trio.lowlevel import ParkingLot
+
+from pipeline.core.overflow import Decision, Hold, Overflow, decide
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.graph import LinkSpec
+from pipeline.runtime.ports import LinkStatistics
+from pipeline.vocabulary.errors import LinkClosedError, LinkFullError
+
+T = TypeVar("T")
+
+PACKET_MS_MIN: Final = 10.0
+"""Shortest packet a full link is made of: a hold in ms is a bound in items too, or slivers of sound would eat memory."""
+
+
+class _Turned(Protocol):
+    """A value that belongs to a turn: every reply frame."""
+
+    @property
+    def turn(self) -> int: ...
+
+
+class _Queue(Generic[T]):
+    """What both ends share. Nothing in here waits, so each change is whole before another task can look.
+
+    At every moment sent = received + dropped + stale + items.
+    """
+
+    def __init__(self, name: str, hold: Hold, overflow: Overflow, floor: Floor | None) -> None:
+        self.name = name
+        self.room = ParkingLot()
+        self.arrival = ParkingLot()
+        self._hold = hold
+        self._overflow = overflow
+        self._floor = floor
+        self._items_max = math.ceil(hold.amount / PACKET_MS_MIN) if hold.unit == "ms" else int(hold.amount)
+        self._in, self._out = trio.open_memory_channel[T](self._items_max)
+        self._items = 0
+        self._held = 0.0
+        self._sent = self._received = self._dropped = self._stale = 0
+        self._closed = ""
+        if floor is not None:
+            floor.register(self.purge)
+
+    def offer(self, value: T) -> bool:
+        """Send `value` under the overflow rule; False if it must wait for room. Raises LinkError."""
+        if self._closed:
+            raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it")
+        if self._is_stale(value):
+            self._sent += 1
+            self._stale += 1
+            return True
+        while (decision := self._decide(value)) is Decision.DROP_OLDEST:
+            self._pop()
+            self._dropped += 1
+        if decision is Decision.REFUSE:
+            raise LinkFullError(
+                f"link {self.name}: full at {self._hold.amount:g} {self._hold.unit}, nobody takes from it"
+            )
+        if decision is Decision.ACCEPT:
+            self._push(value)
+            self._sent += 1
+            self.arrival.unpark_all()
+        return decision is Decision.ACCEPT
+
+    def take(self) -> T:
+        """The oldest value that is not stale. Raises trio.WouldBlock, or LinkClosedError when none can come."""
+        try:
+            while self._is_stale(value := self._pop()):
+                self._stale += 1
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it") from None
+        self._received += 1
+        self.room.unpark_all()
+        return value
+
+    def purge(self) -> None:
+        """Take out everything stale; the floor calls it. A waiting sender finds room, or finds itself stale."""
+        if self._closed:
+            return  # a closed channel cannot be filled again; `take` skips what is stale
+        for _ in range(self._items):
+            value = self._pop()
+            if self._is_stale(value):
+                self._stale += 1
+            else:
+                self._push(value)
+        self.room.unpark_all()
+
+    def close_sender(self) -> None:
+        """Nothing more comes; what is queued can still be received."""
+        self._closed = self._closed or "sender"
+        self._in.close()
+        self._wake_all()
+
+    def close_receiver(self) -> None:
+        """Nobody listens any more: what is queued counts as dropped."""
+        self._closed = self._closed or "receiver"
+        self._dropped += self._items
+        self._items, self._held = 0, 0.0
+        self._out.close()
+        self._wake_all()
+
+    def statistics(self) -> LinkStatistics:
+        """Counters so far."""
+        return LinkStatistics(
+            name=self.name,
+            unit=self._hold.unit,
+            hold=self._hold.amount,
+            held=self._held,
+            items=self._items,
+            sent=self._sent,
+            received=self._received,
+            dropped=self._dropped,
+            stale=self._stale,
+        )
+
+    def _decide(self, value: T) -> Decision:
+        held = self._hold.amount if self._items == self._items_max else self._held
+        return decide(self._overflow, held, self._hold.size_of(value), self._hold)
+
+    def _push(self, value: T) -> None:
+        self._in.send_nowait(value)
+        self._items += 1
+        self._held += self._hold.size_of(value)
+
+    def _pop(self) -> T:
+        value = self._out.receive_nowait()
+        self._items -= 1
+        # an empty queue holds nothing, whatever rounding has left over
+        self._held = self._held - self._hold.size_of(value) if self._items else 0.0
+        return value
+
+    def _is_stale(self, value: T) -> bool:
+        return self._floor is not None and cast("_Turned", value).turn < self._floor.value
+
+    def _wake_all(self) -> None:
+        self.room.unpark_all()
+        self.arrival.unpark_all()
+
+
+class LocalSender(Generic[T]):
+    """The sending end; implements `ports.Sender`. It outlives its actor: only the runtime closes it."""
+
+    def __init__(self, queue: _Queue[T]) -> None:
+        self._queue = queue
+
+    async def send(self, value: T) -> None:
+        """Send under the link's overflow rule. Cancelled means not sent."""
+        await trio.lowlevel.checkpoint()
+        while not self._queue.offer(value):
+            await self._queue.room.park()
+
+    def send_nowait(self, value: T) -> None:
+        """As `send`, but raises trio.WouldBlock where that would wait."""
+        if not self._queue.offer(value):
+            raise trio.WouldBlock
+
+    def statistics(self) -> LinkStatistics:
+        """Counters so far."""
+        return self._queue.statistics()
+
+    def close(self) -> None:
+        """The receiver gets what is queued, then LinkClosedError."""
+        self._queue.close_sender()
+
+
+class LocalReceiver(Generic[T]):
+    """The receiving end; implements `ports.Receiver`. It outlives its actor: only the runtime closes it."""
+
+    def __init__(self, queue: _Queue[T]) -> None:
+        self._queue = queue
+
+    async def receive(self) -> T:
+        """Next value. Cancelled means that nothing was taken."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return self._queue.take()
+            except trio.WouldBlock:
+                await self._queue.arrival.park()
+
+    def receive_nowait(self) -> T:
+        """Next value if there is one, else raises trio.WouldBlock."""
+        return self._queue.take()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self.receive()
+        except LinkClosedError:
+            raise StopAsyncIteration from None
+
+    def statistics(self) -> LinkStatistics:
+        """Counters so far."""
+        return self._queue.statistics()
+
+    def close(self) -> None:
+        """What is queued counts as dropped; the sender gets LinkClosedError."""
+        self._queue.close_receiver()
+
+
+class LocalLink(NamedTuple, Generic[T]):
+    """Both ends of a link."""
+
+    sender: LocalSender[T]
+    receiver: LocalReceiver[T]
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.sender.close()
+        self.receiver.close()
+
+
+def open_local_link(name: str, hold: Hold, overflow: Overflow, *, floor: Floor | None = None) -> LocalLink[Any]:
+    """Open a link inside this process; with a `floor` every value carries `turn` and obeys it."""
+    queue = _Queue[Any](name, hold, overflow, floor)
+    return LocalLink(LocalSender(queue), LocalReceiver(queue))
+
+
+@contextmanager
+def open_local_links(links: Sequence[LinkSpec], floor: Floor) -> Iterator[Mapping[str, LocalLink[Any]]]:
+    """Open every link of the map, by name; closes them on leaving, when no actor is left to use them."""
+    with ExitStack() as closing:
+        opened = {}
+        for link in links:
+            obeyed = floor if link.obeys_floor else None
+            opened[link.name] = open_local_link(link.name, link.hold, link.overflow, floor=obeyed)
+            closing.callback(opened[link.name].close)
+        yield opened
