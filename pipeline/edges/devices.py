@@ -1,0 +1,146 @@
+"""From `audio.input` and `audio.output` to devices. A list is tried in order, each time the device is opened."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from difflib import get_close_matches
+from itertools import cycle
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+from pipeline.dsp.level import last_speech_sample
+from pipeline.edges.interfaces import InputDevice, OutputDevice
+from pipeline.edges.pacing import Sound, silence
+from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
+from pipeline.edges.simulated import SyntheticMicrophone, tone
+from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
+from pipeline.edges.wav import TAIL_S, WavLoudspeaker, WavMicrophone, read_wav
+from pipeline.vocabulary.configuration import printable
+from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError, Problem
+from pipeline.vocabulary.settings import DeviceList
+
+SYNTHETIC_SPEECH_S: Final = 2.0  # s of tone where `synthetic:` names no recording: as long as a short question
+SYNTHETIC_PAUSE_S: Final = 4.0  # s between two utterances: room for a short answer
+MAX_DEVICES: Final = 8  # entries of a list; every one that fails delays the rest
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+def input_device(setting: DeviceList, *, tail_s: float = TAIL_S) -> InputDevice:
+    """The microphone that `audio.input` names. Nothing is opened yet.
+
+    `wav:PATH` a recording once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a
+    tone, `synthetic:PATH` a recording, again and again with pauses.
+
+    Raises:
+        ConfigurationError: lists every entry that cannot be used.
+        AudioFileError: the recording of a `synthetic:PATH` cannot be read.
+    """
+    kinds: dict[str, Callable[[str], InputDevice]] = {
+        "wav": lambda path: WavMicrophone(Path(path), tail_s=tail_s),
+        "unix": lambda path: UnixMicrophone(Path(path)),
+        "none": lambda _: SilentMicrophone(),
+        "synthetic": _synthetic,
+    }
+    devices = list(_parse("audio.input", setting, kinds))
+    return devices[0] if len(devices) == 1 else FirstToOpen(devices)
+
+
+def output_device(setting: DeviceList) -> OutputDevice:
+    """The loudspeaker that `audio.output` names: `wav:PATH` a recorder · `unix:PATH` a socket · `none:` nobody hears.
+
+    Raises:
+        ConfigurationError: lists every entry that cannot be used.
+    """
+    kinds: dict[str, Callable[[str], OutputDevice]] = {
+        "wav": lambda path: WavLoudspeaker(Path(path)),
+        "unix": lambda path: UnixLoudspeaker(Path(path)),
+        "none": lambda _: SilentLoudspeaker(),
+    }
+    devices = list(_parse("audio.output", setting, kinds))
+    return devices[0] if len(devices) == 1 else FirstToOpen(devices)
+
+
+class Openable(Protocol[T_co]):
+    """What microphones and loudspeakers have in common."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    def open(self, frame_ms: int) -> AbstractAsyncContextManager[T_co]:
+        """Open the device. Raises DeviceError or AudioFileError."""
+        ...
+
+
+class FirstToOpen(Generic[T]):
+    """Several devices in the order they are wished for; each opening starts again with the best of them."""
+
+    def __init__(self, devices: Sequence[Openable[T]]) -> None:
+        self._devices = devices
+        self.name = " or ".join(device.name for device in devices)
+        """All of them, until one was opened; then that one's."""
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[T, None]:
+        """The first device that opens.
+
+        Raises:
+            DeviceError: none did, and one of them may come back.
+            AudioFileError: none did, and all of them are files.
+        """
+        failures: list[DeviceError | AudioFileError] = []
+        async with AsyncExitStack() as stack:
+            for device in self._devices:
+                try:
+                    opened = await stack.enter_async_context(device.open(frame_ms))
+                except (DeviceError, AudioFileError) as error:
+                    failures.append(error)
+                else:
+                    self.name = device.name
+                    yield opened
+                    return
+        kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
+        raise kind("; ".join(failure.message for failure in failures))
+
+
+def _parse(field: str, setting: DeviceList, kinds: Mapping[str, Callable[[str], T]]) -> Iterator[T]:
+    entries = [setting] if isinstance(setting, str) else setting
+    problems = [Problem(field, f"expected 1 to {MAX_DEVICES} devices")] if not 0 < len(entries) <= MAX_DEVICES else []
+    for index, entry in enumerate(entries):
+        if complaint := _complaint(entry, list(kinds)):
+            problems.append(Problem(field if isinstance(setting, str) else f"{field}[{index}]", complaint))
+    if problems:
+        raise ConfigurationError(problems)
+    for entry in entries:
+        scheme, _, rest = entry.partition(":")
+        yield kinds[scheme](rest)
+
+
+def _complaint(entry: str, schemes: list[str]) -> str:
+    """What is wrong with one entry, or an empty string."""
+    scheme, colon, rest = entry.partition(":")
+    known = ", ".join(f"{name}:" for name in schemes)
+    if colon and scheme == "device":
+        return f"sound cards (device:) come with a later version; what works now: {known}"
+    if not colon and entry.lower().endswith(".wav"):
+        return f"a recording is named wav:{printable(entry)}"
+    if not colon or scheme not in schemes:
+        near = get_close_matches(scheme.lower(), schemes, n=1)
+        hint = f"did you mean {near[0]}: ?" if near else f"known: {known}"
+        return f"unknown kind of device {printable(scheme)}; {hint}"
+    if scheme in {"wav", "unix"} and not rest:
+        return f"{scheme}: needs a path, as in {scheme}:PATH"
+    if scheme == "none" and rest:
+        return f"none: takes nothing behind the colon, not {printable(rest)}"
+    return ""
+
+
+def _synthetic(path: str) -> SyntheticMicrophone:
+    if path:
+        pcm = read_wav(Path(path))
+        utterance = Sound(pcm, last_speech_sample(pcm))
+    else:
+        utterance = tone(SYNTHETIC_SPEECH_S)
+    return SyntheticMicrophone(cycle([utterance, silence(SYNTHETIC_PAUSE_S)]), name=f"synthetic:{path}")
