@@ -1,12 +1,15 @@
 """What a client says (GA). Source: API reference, "Realtime client events"."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from pipeline.realtime.objects import Event, Item, ResponseParams, Session
 
-EventId = Annotated[str, Meta(max_length=512)]  # characters; the service's own limit
+MAX_EVENT_ID_CHARS: Final = 512
+"""The service's own limit for the ids clients choose."""
+
+EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID_CHARS)]
 Count = Annotated[int, Meta(ge=0)]
 
 

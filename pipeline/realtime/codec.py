@@ -1,0 +1,235 @@
+"""Text to event and back. The only place that knows how the wire is written; sans-IO, shared by client and server.
+
+Messages about bad input name fields and types, never contents: they may hold speech or a secret.
+"""
+
+import binascii
+import re
+from typing import Final, TypeVar, get_args
+
+import msgspec
+
+from pipeline.realtime.events import (
+    MAX_EVENT_ID_CHARS,
+    ClientEvent,
+    ErrorBody,
+    Event,
+    Json,
+    ServerEvent,
+    SessionUpdate,
+    UnknownEvent,
+)
+from pipeline.vocabulary.errors import ProtocolError
+
+MAX_MESSAGE_CHARS: Final = 16 * 2**20
+"""Longest message read, in characters: an append of 15 MiB, the protocol's largest event, fits."""
+
+_MAX_PATH_CHARS = 200  # of a path that is told: the name of an unknown field is the client's, so it may be long
+
+_BETA_NAMES = {
+    "response.text.delta": "response.output_text.delta",
+    "response.text.done": "response.output_text.done",
+    "response.audio.delta": "response.output_audio.delta",
+    "response.audio.done": "response.output_audio.done",
+    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
+    "response.audio_transcript.done": "response.output_audio_transcript.done",
+}
+"""Older services still use these; everything else about the events is the same."""
+
+_CLIENT_EVENTS: dict[str, type[ClientEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ClientEvent)}
+_SERVER_EVENTS: dict[str, type[ServerEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ServerEvent)}
+
+_MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>\w+)`")
+
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+class ClientEventError(ProtocolError):
+    """A client event the server cannot take, in the protocol's own codes; the session goes on.
+
+    Attributes:
+        code: `invalid_json`, `invalid_event`, `invalid_value`, `invalid_type`, `missing_required_parameter` or
+            `unknown_parameter` here; the server has more of them.
+        param: path of the field at fault, such as `session.audio.input.format`.
+        event_id: the client's own id of that event, if it could be read.
+    """
+
+    def __init__(self, code: str, message: str, param: str | None = None, event_id: str | None = None) -> None:
+        super().__init__(message, cause=code)
+        self.code = code
+        self.param = param
+        self.event_id = event_id
+
+    def body(self) -> ErrorBody:
+        """This error as the `error` event tells it."""
+        return ErrorBody(
+            type="invalid_request_error",
+            code=self.code,
+            message=self.message,
+            param=self.param,
+            event_id=self.event_id,
+        )
+
+
+def encode(event: Event) -> str:
+    """Write an event as one text message.
+
+    Args:
+        event: any event. Its texts are valid Unicode: what was decoded always is.
+    """
+    return msgspec.json.encode(event).decode()
+
+
+def encode_append(payload: bytes | memoryview) -> str:
+    """Write an `input_audio_buffer.append` around raw sound in the session's input format.
+
+    Base64 goes straight from the payload into the message: 3 µs for 20 ms, where the way over a `str` field takes 4.
+    """
+    return msgspec.json.encode(_RawAppend(payload)).decode()
+
+
+def decode_server(text: str) -> ServerEvent | UnknownEvent:
+    """Read what a server said. Names of the beta protocol become those of GA; a type nobody knows is an UnknownEvent.
+
+    Raises:
+        ProtocolError: it is no event, or a known one lacks a field or has one of the wrong type. `cause` is one of
+            ClientEventError's codes. The socket is still usable: one bad message says nothing about the next.
+    """
+    try:
+        raw = _parse(text)
+        kind = _type_of(raw)
+        event_type = _SERVER_EVENTS.get(_BETA_NAMES.get(kind, kind))
+        return UnknownEvent(type=kind, raw=raw) if event_type is None else _convert(raw, event_type)
+    except _FlawError as flaw:
+        raise ProtocolError(f"the service broke the Realtime protocol: {flaw.message}", cause=flaw.code) from None
+
+
+def decode_client(message: str | bytes) -> ClientEvent:
+    """Read what a client said, strictly: a misspelt setting must not be ignored in silence.
+
+    Limits that depend on the session (lengths, ranges, known voices) are the server's to check.
+
+    Raises:
+        ClientEventError: it is no event a client may send, or one of its fields is unknown, missing or mistyped.
+    """
+    raw: Json = {}
+    try:
+        raw = _parse(message)
+        event = _convert(raw, _client_event_type(_type_of(raw)))
+        _check_strictly(raw, event)
+    except _FlawError as flaw:
+        event_id = raw.get("event_id")
+        readable = isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS
+        raise ClientEventError(flaw.code, flaw.message, flaw.param, event_id if readable else None) from None
+    return event
+
+
+def audio_bytes(delta: str) -> bytes:
+    """Decode the base64 of a sound delta or append, strictly (RFC 4648 §4: alphabet, padding, nothing around it).
+
+    A delta may end in the middle of a sample; joining is the consumer's work.
+
+    Raises:
+        ProtocolError: it is not base64.
+    """
+    try:
+        return binascii.a2b_base64(delta, strict_mode=True)
+    except ValueError:  # binascii.Error is one; characters outside ASCII raise another
+        raise ProtocolError(
+            "sound on the wire is not valid base64; it cannot be played", cause="invalid_base64"
+        ) from None
+
+
+class _RawAppend(msgspec.Struct, tag_field="type", tag="input_audio_buffer.append"):
+    audio: bytes | memoryview
+
+
+class _FlawError(Exception):
+    """What is wrong with a message, before the client's or the server's side of it is told."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+def _parse(message: str | bytes) -> Json:
+    if isinstance(message, bytes):
+        raise _FlawError("invalid_event", "binary message; events are text")
+    if len(message) > MAX_MESSAGE_CHARS:
+        raise _FlawError("invalid_event", f"message of {len(message)} characters; at most {MAX_MESSAGE_CHARS} are read")
+    try:
+        raw = msgspec.json.decode(message)
+    except (msgspec.DecodeError, UnicodeEncodeError):  # the latter: half of a surrogate pair
+        raise _FlawError("invalid_json", "message that is not JSON") from None
+    except RecursionError:
+        raise _FlawError("invalid_json", "JSON nested too deeply to read") from None
+    if not isinstance(raw, dict):
+        raise _FlawError("invalid_event", "JSON that is not an object")
+    return raw
+
+
+def _type_of(raw: Json) -> str:
+    if "type" not in raw:
+        raise _FlawError("missing_required_parameter", "missing required field `type`", "type")
+    kind = raw["type"]
+    if not isinstance(kind, str):
+        raise _FlawError("invalid_type", "`type` is not a string", "type")
+    return kind
+
+
+def _client_event_type(kind: str) -> type[ClientEvent]:
+    if kind not in _CLIENT_EVENTS:
+        supported = ", ".join(f"'{name}'" for name in sorted(_CLIENT_EVENTS))
+        raise _FlawError("invalid_value", f"unknown `type`; supported are {supported}", "type")
+    return _CLIENT_EVENTS[kind]
+
+
+def _convert(raw: Json, event_type: type[EventT]) -> EventT:
+    """Make an event of a type already looked up; the raw `type` may be a beta name, so the table's own replaces it."""
+    try:
+        return msgspec.convert({**raw, "type": event_type.__struct_config__.tag}, event_type)
+    except msgspec.ValidationError as error:
+        raise _flaw(str(error)) from None
+
+
+def _flaw(complaint: str) -> _FlawError:
+    """Translate a complaint of msgspec (Expected `int`, got `str` - at `$.item.content[0]`) into a code and a path."""
+    what, _, place = complaint.partition(" - at `$")
+    path = place.rstrip("`").lstrip(".")
+    if missing := _MISSING_FIELD.fullmatch(what):
+        param = _join(path, missing["field"])
+        return _FlawError("missing_required_parameter", f"missing required field `{param}`", param)
+    code = "invalid_type" if " got " in what else "invalid_value"
+    return _FlawError(code, f"{what} for `{path}`", path)
+
+
+def _check_strictly(raw: Json, event: ClientEvent) -> None:
+    """What is demanded of a client but not of a server: the session's type, and no field that would be ignored."""
+    if isinstance(event, SessionUpdate) and event.session.type is None:
+        raise _FlawError("missing_required_parameter", "missing required field `session.type`", "session.type")
+    fields = {name: value for name, value in raw.items() if name != "type"}
+    if path := _unknown_field(fields, event):
+        raise _FlawError("unknown_parameter", f"unknown field `{path}`", path)
+
+
+def _unknown_field(raw: object, known: object, path: str = "") -> str | None:
+    """Path of the first field of `raw` that has no place in `known`, the record made from it."""
+    if isinstance(raw, dict) and isinstance(known, msgspec.Struct):
+        for name, value in raw.items():
+            here = _join(path, name)
+            if name not in known.__struct_fields__:
+                return here[:_MAX_PATH_CHARS]
+            if deeper := _unknown_field(value, getattr(known, name), here):
+                return deeper
+    elif isinstance(raw, list) and isinstance(known, list):
+        for index, (value, record) in enumerate(zip(raw, known, strict=True)):
+            if deeper := _unknown_field(value, record, f"{path}[{index}]"):
+                return deeper
+    return None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
