@@ -69,7 +69,7 @@ class JitterBuffer:
     """What stands between the link `speech` and the loudspeaker.
 
     A turn starts to sound when `prefill_ms` of it are here, or all of it; after an underrun likewise, so that a
-    starving reply has few long gaps instead of many short ones. The next turn waits until the one that sounds has ended.
+    starving reply has few long gaps instead of many short ones. The next turn waits until the sounding one has ended.
 
     Args:
         prefill_ms: 0 plays whatever is here.
