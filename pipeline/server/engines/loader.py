@@ -1,8 +1,10 @@
 """Load the offline engines. Every heavy import of the local server happens inside `load`."""
 
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from pipeline.server.engines.interfaces import Engines
+from pipeline.server.engines.knowledge import check_knowledge
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
 
@@ -20,9 +22,12 @@ def load(settings: ServerSettings) -> Engines:
         from pipeline.server.engines.voice_activity import SileroVoiceActivity
     except ImportError as absent:
         message = f"offline speech needs {absent.name}; install it with: pip install 'talkwire[local]'"
-        raise ConfigurationError([Problem("server", message)]) from absent
-    with ThreadPoolExecutor(max_workers=2) as pool:  # the two sets of weights load side by side
-        recogniser = pool.submit(MoonshineRecogniser)
-        voice = pool.submit(HibariVoice, settings.voice)
-        brain = RetrievalBrain.from_settings(settings.knowledge)
-        return Engines(SileroVoiceActivity, recogniser.result(), brain, voice.result())
+        raise ConfigurationError([Problem("", message)]) from absent
+    path = Path(settings.knowledge) if settings.knowledge else configuration.shipped("knowledge.toml")
+    knowledge = check_knowledge(configuration.read(path), path.name)
+    return Engines(
+        voice_activity=SileroVoiceActivity,
+        recogniser=MoonshineRecogniser(),
+        brain=RetrievalBrain(knowledge),
+        voice=HibariVoice(settings.voice),  # threads would not help: reading weights and tables holds the interpreter
+    )

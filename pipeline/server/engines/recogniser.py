@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pipeline.dsp.resample import StreamResampler
+from pipeline.dsp.pcm16 import FULL_SCALE, to_samples
+from pipeline.dsp.resample import resample
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
@@ -30,7 +31,6 @@ PIECE_MS: Final = 24_000  # learned on pieces up to 30 s; the cost grows with th
 SEARCH_MS: Final = 6_000  # a longer utterance is cut at the quietest moment of this much before the limit
 QUIET_WINDOW_MS: Final = 100  # a gap between words
 MIN_PIECE_MS: Final = 100  # shorter holds no word, and the encoder's first filters need some sound
-RESAMPLER_TAIL_MS: Final = 20  # silence that pushes the last samples out of the resampling filter
 HALLUCINATIONS: Final = frozenset({"you", "thank you for watching"})  # written for hiss, music and tones
 
 Samples = NDArray[np.float32]
@@ -75,9 +75,9 @@ class MoonshineRecogniser:
             asked = {"input_ids": np.array([[token]]), "use_cache_branch": np.array([step > 0])}
             known = {"encoder_hidden_states": hidden, "encoder_attention_mask": heard}
             logits, *present = self._decoder.run(None, {**asked, **known, **cache})
-            for name, value in zip(self._cache_names, present, strict=True):
-                if step == 0 or ".decoder." in name:  # what the encoder said never changes after the first step
-                    cache[name] = value
+            fresh = zip(self._cache_names, present, strict=True)
+            # What the encoder said never changes after the first step; later copies of it come back empty.
+            cache |= {name: value for name, value in fresh if step == 0 or ".decoder." in name}
             token = int(logits[0, -1].argmax())
             if token == END_TOKEN:
                 break
@@ -134,9 +134,7 @@ def _byte_pieces(table: bytes) -> list[bytes]:
 
 
 def _model_sound(pcm: bytes) -> Samples:
-    tail = bytes(RESAMPLER_TAIL_MS * BYTES_PER_MS)
-    samples = np.frombuffer(StreamResampler(RATE_HZ, MODEL_RATE_HZ).process(pcm + tail), "<i2")
-    return samples.astype(np.float32) / 32_768
+    return to_samples(resample(pcm, RATE_HZ, MODEL_RATE_HZ)).astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def _cut(sound: Samples) -> list[Samples]:

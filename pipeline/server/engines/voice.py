@@ -6,6 +6,7 @@ import numpy as np
 from hibari import Hibari  # type: ignore[import-untyped]  # ships no types
 from hibari.voices import VOICES  # type: ignore[import-untyped]  # ships no types
 
+from pipeline.dsp.pcm16 import FULL_SCALE, to_pcm
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.frames import RATE_HZ
 
@@ -44,4 +45,4 @@ class HibariVoice:
             for phonemes in self._hibari.phonemize(sentence):
                 samples = self._hibari.from_ids(self._hibari.ids(phonemes), rng=noise)
                 if samples.size:
-                    yield (np.clip(samples, -1.0, 1.0) * 32_767).astype("<i2").tobytes()
+                    yield to_pcm(samples * FULL_SCALE)

