@@ -15,8 +15,8 @@ CONVERTER: Final = "sinc_fastest"
 """SNR above 100 dB, beyond 16 bit, at 30 to 80 µs per 20 ms block; the better sincs only cost more."""
 RATIO_MAX: Final = 256
 """libsamplerate's own limit, up and down."""
-ROUNDING_SAMPLES: Final = 4
-"""Zeros fed on top when the filter is emptied, so that rounding cannot leave the last sample inside."""
+FILTER_SAMPLES: Final = 32
+"""Above half the filter's length, in samples of the lower rate: so many zeros push the last sample out of it."""
 
 
 class StreamResampler:
@@ -58,7 +58,8 @@ class StreamResampler:
         if self._converter is None:
             return b""
         missing = (2 * self._taken * self.to_hz + self.from_hz) // (2 * self.from_hz) - self._given
-        zeros = np.zeros(missing * self.from_hz // self.to_hz + ROUNDING_SAMPLES, dtype=np.float32)
+        filter_samples = FILTER_SAMPLES * max(self.from_hz, self.to_hz) // self.to_hz
+        zeros = np.zeros(missing * self.from_hz // self.to_hz + filter_samples, dtype=np.float32)
         rest = self._converter.process(zeros, self.to_hz / self.from_hz)[:missing]
         assert rest.size == missing, "libsamplerate kept more than it took"
         self._converter.reset()
