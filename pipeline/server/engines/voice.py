@@ -1,6 +1,7 @@
 """The voice: hibari-tts, 24 kHz, some hundred times real time on one core. Its weights come inside the wheel."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from hibari import Hibari  # type: ignore[import-untyped]  # ships no types
@@ -10,8 +11,9 @@ from pipeline.dsp.pcm16 import FULL_SCALE, to_pcm
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.frames import RATE_HZ
 
-NOISE_SEED = 0
-"""Breath and hiss are drawn at random; a fixed seed makes the same answer the same bytes every time."""
+NOISE_SEED: Final = 0  # breath is drawn at random; a fixed seed makes the same answer the same bytes every time
+AUDIBLE: Final = 10 ** (-60 / 20)  # of full scale; before the first sample above it there is only hiss at -80 dBFS
+LEAD_SAMPLES: Final = 20 * RATE_HZ // 1_000  # kept before the first audible sample: the soft start of an "h"
 
 
 class HibariVoice:
@@ -44,5 +46,7 @@ class HibariVoice:
         for sentence in self._hibari.split_sentences(text):
             for phonemes in self._hibari.phonemize(sentence):
                 samples = self._hibari.from_ids(self._hibari.ids(phonemes), rng=noise)
-                if samples.size:
-                    yield to_pcm(samples * FULL_SCALE)
+                audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
+                if audible.size:
+                    # The model opens every sentence with 0.3 s of nothing, which the listener would wait for.
+                    yield to_pcm(samples[max(0, audible[0] - LEAD_SAMPLES) :] * FULL_SCALE)
