@@ -200,3 +200,16 @@ class MissingTransitionError(TalkwireError):
     """A state table has no cell for this state and event: a defect in the table."""
 
     verdict = Verdict.RESTART
+
+
+def error_from(fault: Fault) -> TalkwireError:
+    """The exception a fault was made from, to raise it where it ends the program."""
+    todo, kinds = [TalkwireError], dict[str, type[TalkwireError]]()
+    while todo:
+        kind = todo.pop()
+        kinds[kind.__name__.removesuffix("Error")] = kind
+        todo += kind.__subclasses__()
+    made = kinds.get(fault.kind, TalkwireError)
+    if issubclass(made, WireError):
+        return made(fault.message, cause=fault.cause, retry_after_s=fault.retry_after_s)
+    return (TalkwireError if made is ConfigurationError else made)(fault.message)

@@ -31,23 +31,23 @@ class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
-    """Captured sound in the format of the service (link `uplink`); fields as in AudioFrame."""
+    """Captured sound as the service wants it (link `uplink`): `message` is the whole event, ready to send."""
 
     seq: int
     captured_s: float
-    payload: bytes
+    message: str
     duration_ms: float
     ends_turn: bool = False
 
 
 class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):
-    """Answered sound in the format of the service (link `reply`), in the sizes the service chose.
+    """Answered sound as the service sent it (link `reply`), in the sizes the service chose.
 
     Attributes:
         turn: number of the reply; below the floor it is stale.
         item_id: conversation item it belongs to.
         content_index: content part inside the item.
-        payload: sound in the service's output format.
+        payload: base64 of sound in the service's output format.
         duration_ms: its length.
         received_s: host clock when it arrived.
         ends_turn: nothing of this turn follows; the payload may be empty.
@@ -56,7 +56,7 @@ class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):
     turn: int
     item_id: str
     content_index: int
-    payload: bytes
+    payload: str
     duration_ms: float
     received_s: float
     ends_turn: bool = False

@@ -1,0 +1,136 @@
+"""Playback: the loudspeaker asks, the jitter buffer answers, the playhead knows what was heard. Obeys the floor."""
+
+from typing import Final
+
+import trio
+
+from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
+from pipeline.core.playout import Playhead
+from pipeline.dsp.fade import fade_out, ramp
+from pipeline.dsp.level import first_audible_sample
+from pipeline.edges.interfaces import OutputDevice, OutputRequest
+from pipeline.runtime.ports import FloorView, Receiver, Sender
+from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
+from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, SetVolume
+
+PREFILL_MS: Final = 20.0
+"""Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
+HOLD_MS: Final = 200.0
+"""Held at most; the rest waits in link `speech`, whose backpressure reaches back to link `reply`."""
+
+
+async def playback(
+    frames: Receiver[SpeechFrame],
+    commands: Receiver[OutputCommand],
+    heard: Sender[Heard],
+    flushed: Sender[Flushed],
+    *,
+    device: OutputDevice,
+    floor: FloorView,
+    frame_ms: int,
+    fade_ms: float,
+) -> None:
+    """Play for as long as the device lives; report what was heard after every block and every cut of the floor.
+
+    Raises:
+        DeviceError, AudioFileError: the loudspeaker cannot be opened or failed.
+    """
+    loudspeaker = _Loudspeaker(floor.value, fade_ms)
+    async with device.open(frame_ms) as stream:
+        while True:
+            request = await stream.wait_request()
+            loudspeaker.obey(commands)
+            pcm, cuts = loudspeaker.answer(request, floor.value, frames)
+            await stream.write(pcm)
+            for cut in cuts:
+                await flushed.send(cut)
+            report = loudspeaker.report(trio.current_time())
+            if report is not None:
+                await heard.send(report)
+
+
+class _Loudspeaker:
+    """What plays next and what has been heard; nothing in here waits."""
+
+    def __init__(self, floor: int, fade_ms: float) -> None:
+        self._buffer = JitterBuffer(prefill_ms=PREFILL_MS, hold_ms=HOLD_MS)
+        self._playhead = Playhead()
+        self._floor = floor
+        self._fade_ms = fade_ms
+        self._gain = self._target_gain = 1.0
+        self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
+        self._reported_turn: int | None = None  # the turn whose hearing is not over
+
+    def obey(self, commands: Receiver[OutputCommand]) -> None:
+        """Take in the commands that have come; the volume moves over one block, without a click."""
+        try:
+            while True:
+                match commands.receive_nowait():
+                    case SetVolume(gain):
+                        self._target_gain = gain
+        except trio.WouldBlock:
+            pass
+
+    def answer(
+        self, request: OutputRequest, floor: int, frames: Receiver[SpeechFrame]
+    ) -> tuple[bytes | None, list[Flushed]]:
+        """The next block, None for silence, and what the floor has cut off since the last one."""
+        block, cut_turns = self._cut(floor, request.samples) if floor > self._floor else (None, [])
+        self._fill(frames)
+        block = block or self._buffer.take(request.samples)
+        pcm = None
+        if block is not None:
+            pcm = self._hand_over(block, request.leaves_s)
+        end_s = request.leaves_s + request.samples / RATE_HZ
+        return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
+
+    def report(self, now: float) -> Heard | None:
+        """Where the listener is; None while nothing sounds."""
+        turn = self._reported_turn
+        if turn is None:
+            return None
+        finished = self._playhead.finished(turn, now)
+        audible_s = self._playhead.audible_s(turn)
+        if audible_s is not None and audible_s > now:
+            audible_s = None
+        if finished:
+            self._reported_turn = None
+        position = self._playhead.heard(now)
+        if position is None or position.turn != turn:
+            return Heard(turn, "", 0, 0.0, finished, audible_s)
+        return Heard(turn, position.item_id, position.content_index, position.heard_ms, finished, audible_s)
+
+    def _fill(self, frames: Receiver[SpeechFrame]) -> None:
+        try:
+            while self._buffer.has_room:
+                frame = frames.receive_nowait()
+                if self._buffer.push(frame):
+                    self._open.setdefault(frame.turn, frame)
+        except trio.WouldBlock:
+            pass
+
+    def _cut(self, floor: int, samples: int) -> tuple[Block | None, list[SpeechFrame]]:
+        """Throw away what is stale; what sounded fades out over the start of the next block instead of stopping."""
+        self._floor = floor
+        tail = self._buffer.flush(floor, min(samples, round(self._fade_ms * RATE_HZ / 1000))).tail
+        stale = [self._open.pop(turn) for turn in sorted(self._open) if turn < floor]
+        if tail is None:
+            return None, stale
+        pcm = fade_out(tail.pcm, self._fade_ms).ljust(samples * SAMPLE_BYTES, b"\0")
+        return tail._replace(pcm=pcm), stale
+
+    def _hand_over(self, block: Block, leaves_s: float) -> bytes:
+        pcm = ramp(block.pcm, self._gain, self._target_gain)
+        self._gain = self._target_gain
+        self._playhead.played(block, leaves_s, first_audible_sample(pcm))
+        self._reported_turn = block.turn
+        if block.ends_turn:
+            self._open.pop(block.turn, None)
+        return pcm
+
+    def _flushed(self, first: SpeechFrame, end_s: float) -> Flushed:
+        """How much of a cut turn will have been heard at `end_s`, when all that was handed over has left."""
+        position = self._playhead.heard(end_s)
+        if position is None or position.turn != first.turn:
+            return Flushed(first.turn, first.item_id, first.content_index, 0.0)
+        return Flushed(position.turn, position.item_id, position.content_index, position.heard_ms)

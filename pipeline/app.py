@@ -1,0 +1,123 @@
+"""Settings, the map and the edges become a running endpoint."""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Final
+
+import structlog
+
+from pipeline import topology
+from pipeline.core.retry import RestartIntensity
+from pipeline.core.session import Session, SessionPlan
+from pipeline.edges.devices import input_device, output_device
+from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
+from pipeline.edges.token_client import TokenClient
+from pipeline.edges.websocket import WebSocketConnector
+from pipeline.realtime.session_config import session_update
+from pipeline.runtime import graph, supervisor
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.local_link import open_local_links
+from pipeline.vocabulary.settings import Settings
+from pipeline.vocabulary.signals import Notice, Secret
+
+TAIL_MARGIN_S: Final = 1.5
+"""s a recording is followed by beyond the service's own silence window, so that its end is noticed."""
+
+
+class Edges:
+    """The world this endpoint lives in: real here, simulated in tests, never mixed up inside."""
+
+    def __init__(
+        self,
+        microphone: InputDevice,
+        loudspeaker: OutputDevice,
+        connector: Connector,
+        token_source: TokenSource,
+        commands: CommandSource,
+    ) -> None:
+        self.microphone = microphone
+        self.loudspeaker = loudspeaker
+        self.connector = connector
+        self.token_source = token_source
+        self.commands = commands
+
+
+def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) -> Edges:
+    """The edges that the settings name.
+
+    Raises:
+        ConfigurationError: one of them cannot exist.
+    """
+    tail_s = settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S
+    model = settings.conversation.model
+    return Edges(
+        input_device(settings.audio.input, tail_s=tail_s),
+        output_device(settings.audio.output),
+        WebSocketConnector(settings.service, model=model),
+        TokenClient(settings.token, model=model, key=key),
+        commands,
+    )
+
+
+async def run_endpoint(
+    settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+) -> None:
+    """Run the endpoint in the real world; as `run`.
+
+    Raises:
+        TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
+    """
+    await run(settings, real_edges(settings, key, commands), notify)
+
+
+async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]) -> None:
+    """Run the endpoint until its call is over.
+
+    Args:
+        settings: all of them.
+        edges: the world.
+        notify: is told what happens; must neither wait nor raise.
+
+    Raises:
+        TalkwireError: what ended it, if that was no ordinary end.
+    """
+    graph.check(topology.ACTORS, topology.LINKS, topology.SINGLE, topology.INSEPARABLE)
+    floor = Floor()
+    with open_local_links(topology.LINKS, floor) as links:
+        ends = {name: (link.sender, link.receiver) for name, link in links.items()}
+        arguments = graph.bind(
+            topology.ACTORS, topology.LINKS, ends, _settings_of_actors(settings, edges, floor, notify)
+        )
+        intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
+        await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=_log_incident)
+
+
+def _settings_of_actors(
+    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None]
+) -> dict[str, dict[str, object]]:
+    push_to_talk = settings.turn.mode == "push_to_talk"
+    plan = SessionPlan(
+        update=session_update(settings),
+        push_to_talk=push_to_talk,
+        hands_free=push_to_talk and isinstance(settings.audio.input, str) and settings.audio.input.startswith("wav:"),
+        volume=settings.audio.volume,
+        connect_deadline_s=settings.service.connect_deadline_s,
+        configure_deadline_s=settings.service.configure_deadline_s,
+    )
+    frame_ms = settings.audio.frame_ms
+    machine = partial(Session, plan, settings.retry, Random())  # noqa: S311 - dice of a backoff, not of a secret
+    return {
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
+        "credential": {"source": edges.token_source},
+        "network": {"connector": edges.connector, "floor": floor},
+        "decoder": {"frame_ms": frame_ms},
+        "playback": {
+            "device": edges.loudspeaker, "floor": floor, "frame_ms": frame_ms, "fade_ms": settings.audio.fade_ms,
+        },
+        "capture": {"device": edges.microphone, "frame_ms": frame_ms, "push_to_talk": push_to_talk},
+    }  # fmt: skip
+
+
+def _log_incident(incident: supervisor.Incident) -> None:
+    structlog.get_logger().warning(f"actor {incident.what}", actor=incident.actor, error=repr(incident.error))
