@@ -51,8 +51,8 @@ def shipped(name: str) -> Path:
     return (installed if installed.is_dir() else package.parent / "config") / name
 
 
-def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
-    """Settings from the shipped file, then `file`, then `section.key=value` overrides.
+def load(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Settings:
+    """Settings from the shipped file, then `files`, then `section.key=value` overrides; the later wins.
 
     Raises:
         ConfigurationError: lists every problem of every source.
@@ -60,7 +60,7 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
     """
     problems: list[Problem] = []
     layers = []
-    for path in [shipped("default.toml"), *([file] if file else [])]:
+    for path in [shipped("default.toml"), *files]:
         try:
             layers.append(Layer(printable(path.name), read(path)))
         except ConfigurationError as error:
@@ -189,9 +189,9 @@ def _unknown_section(section: str, source: str) -> Problem:
 
 
 def _unknown_key(section: str, key: str, source: str) -> Problem:
-    """The nearest known key is one of the same name in another section, else one spelled alike."""
-    path = f"{section}.{key}"
-    near = [other for other in _PATHS if other.endswith(f".{key}")] or get_close_matches(path, _PATHS, n=1)
+    """Nearest is a key spelled alike in this section, else the same key of another one."""
+    alike = [f"{section}.{near}" for near in get_close_matches(key, _SECTIONS[section], n=1)]
+    near = alike or [path for path in _PATHS if path.endswith(f".{key}")]
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_SECTIONS[section])}"
     return Problem(f"{section}.{printable(key)}", f"unknown key; {hint} ({source})")
 

@@ -44,7 +44,7 @@ def test_the_shipped_file_is_complete_and_valid() -> None:
 def test_later_sources_replace_single_values(tmp_path: Path) -> None:
     file = tmp_path / "kiosk.toml"
     file.write_text('[audio]\nframe_ms = 30\nvolume = 0.5\n[conversation]\nvoice = "alto"\n')
-    loaded = load(file, ["audio.frame_ms=40", "audio.input=wav:a b.wav", 'audio.output=["none:", "wav:x"]'])
+    loaded = load([file], ["audio.frame_ms=40", "audio.input=wav:a b.wav", 'audio.output=["none:", "wav:x"]'])
     assert (loaded.audio.frame_ms, loaded.audio.volume, loaded.conversation.voice) == (40, 0.5, "alto")
     assert loaded.audio.input == "wav:a b.wav"
     assert loaded.audio.output == ["none:", "wav:x"]
@@ -55,7 +55,7 @@ def test_every_problem_of_every_source_is_reported_at_once(tmp_path: Path) -> No
     file = tmp_path / "kiosk.toml"
     file.write_text("[audio]\nframe_ms = 41\nvolum = 1\n[adio]\n[turn]\nmode = 3\n")
     with pytest.raises(ConfigurationError) as caught:
-        load(file, ["service.url=ftp://x", "retry.first_s=5", "token.device_id=[", "audio.fade_ms=nan"])
+        load([file], ["service.url=ftp://x", "retry.first_s=5", "token.device_id=[", "audio.fade_ms=nan"])
     assert [problem.path for problem in caught.value.problems] == [
         "token.device_id", "audio.frame_ms", "audio.volum", "adio", "turn.mode", "service.url", "audio.fade_ms",
     ]  # fmt: skip
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_settings_file_is_refused(tmp_path: Path, raw: bytes, 
     file = tmp_path / "kiosk.toml"
     file.write_bytes(raw)
     with pytest.raises(ConfigurationError, match=r"kiosk\.toml") as caught:
-        load(file)
+        load([file])
     assert expected in str(caught.value)
     assert CANARY not in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_no_settings_file_is_refused(tmp_path: Path, raw: bytes, 
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason) as caught:
-        load(tmp_path / name)
+        load([tmp_path / name])
     assert str(caught.value).isprintable()
 
 

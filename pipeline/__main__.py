@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `talkwire`."""
+
+from pipeline.cli import main
+
+main()

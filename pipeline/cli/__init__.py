@@ -1,0 +1,106 @@
+"""The `talkwire` command: which commands there are, and how each way of ending becomes one line and an exit code.
+
+Commands are named as strings and imported when called, and nothing heavy is imported here: help costs neither trio nor
+numpy.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
+
+    from pipeline.vocabulary.errors import TalkwireError
+
+COMMANDS = {
+    "demo": "Ask one spoken question and hear the answer: no key, no network and no sound card needed.",
+    "run": "Run the endpoint: hold spoken conversations until told to stop.",
+    "serve": "Run the local Realtime server: real recognition and a real voice, offline.",
+    "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
+}
+INTERRUPTED = 130  # 128 + SIGINT, as the shell counts
+PIPE_CLOSED = 141  # 128 + SIGPIPE, likewise
+USAGE = 2
+
+
+def main() -> None:
+    """Entry point of `talkwire` and `python -m pipeline`; ends the process with the exit codes of design §9."""
+    sys.exit(perform_command(sys.argv[1:]))
+
+
+def perform_command(arguments: Sequence[str]) -> int:
+    """Run one command line; errors of `vocabulary.errors` become one line each on stderr. Returns the exit code."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # None if the shell closed it
+                stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to fail
+        status = _dispatch(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # what is left takes milliseconds; a second Ctrl-C would only print
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains when it flushes stdout at exit
+        return PIPE_CLOSED
+    return status
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    from cyclopts import App, CycloptsError
+
+    from pipeline import __version__
+
+    app = App(
+        name="talkwire",
+        help="A realtime speech endpoint: microphone in, Realtime service, spoken answer out.",
+        version=__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    for name, summary in COMMANDS.items():
+        app.command(f"pipeline.cli.{name}:{name}", name=name, help=summary)
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _complain([f"{_usage_line(error)} See: talkwire --help"])
+        return USAGE
+    except _talkwire_error() as error:
+        _complain(_lines(error))
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _talkwire_error() -> "type[TalkwireError]":
+    """Evaluated only when something was raised, so that help and usage need not load the vocabulary."""
+    from pipeline.vocabulary.errors import TalkwireError
+
+    return TalkwireError
+
+
+def _usage_line(error: "CycloptsError") -> str:
+    """What is wrong with the command line."""
+    from cyclopts import UnknownCommandError
+
+    if isinstance(error, UnknownCommandError):  # its own text would import every command to look for similar names
+        return f"There is no such command; there are: {', '.join(COMMANDS)}."
+    return " ".join(str(error).split())
+
+
+def _lines(error: "TalkwireError") -> Iterable[str]:
+    from pipeline.vocabulary.errors import ConfigurationError
+
+    return map(str, error.problems) if isinstance(error, ConfigurationError) else error.message.splitlines()
+
+
+def _complain(lines: Iterable[str]) -> None:
+    with suppress(OSError):  # nobody reads stderr any more; the exit code still tells
+        for line in lines:
+            print(f"talkwire: {line}", file=sys.stderr, flush=True)  # noqa: T201 - this is the command line

@@ -1,0 +1,62 @@
+"""What several commands share: options, the lifeline to whoever started them, the line that says they are ready."""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Config = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--config",
+        negative=(),
+        show_default=False,
+        help="A settings file over the shipped one; may be repeated, later files win.",
+    ),
+]
+Set = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        negative=(),
+        show_default=False,
+        help="section.key=value over every file, for example audio.volume=0.5; may be repeated.",
+    ),
+]
+Json = Annotated[
+    bool, Parameter(name="--json", negative=(), show_default=False, help="One JSON object per line instead of text.")
+]
+Port = Annotated[
+    int | None,
+    Parameter(name="--port", negative=(), show_default=False, help="Listen on this port; 0 takes a free one."),
+]
+Lifeline = Annotated[int | None, Parameter(name="--lifeline", show=False)]
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def hold_lifeline(parent: int | None) -> None:
+    """End with the process `parent`, which started this one: not even its SIGKILL leaves an orphan.
+
+    Set by the child itself, because code between fork and exec is not safe in a parent with threads.
+    """
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit(0)
+
+
+def port_override(section: str, port: int | None) -> list[str]:
+    """`--port N` as the setting it stands for."""
+    return [] if port is None else [f"{section}.port={port}"]
+
+
+def announce(url: str, port: int, *, json: bool) -> None:
+    """Say on stdout that a server listens; `url` has a place for the port."""
+    line = f'{{"event":"ready","port":{port}}}' if json else f"ready: {url.format(port=port)}"
+    print(line, flush=True)  # noqa: T201 - this is the command line
