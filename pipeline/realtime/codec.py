@@ -14,15 +14,15 @@ from pipeline.realtime.events import (
     ClientEvent,
     ErrorBody,
     Event,
+    InputAudioBufferAppend,
     Json,
     ServerEvent,
-    SessionUpdate,
     UnknownEvent,
 )
 from pipeline.vocabulary.errors import ProtocolError
 
 MAX_MESSAGE_CHARS: Final = 16 * 2**20
-"""Longest message read, in characters: an append of 15 MiB, the protocol's largest event, fits."""
+"""Longest message read, in characters: the protocol's largest event, an append with 15 MiB of base64, fits."""
 
 _MAX_PATH_CHARS = 200  # of a path that is told: the name of an unknown field is the client's, so it may be long
 
@@ -102,13 +102,14 @@ def decode_server(text: str) -> ServerEvent | UnknownEvent:
         event_type = _SERVER_EVENTS.get(_BETA_NAMES.get(kind, kind))
         return UnknownEvent(type=kind, raw=raw) if event_type is None else _convert(raw, event_type)
     except _FlawError as flaw:
-        raise ProtocolError(f"the service broke the Realtime protocol: {flaw.message}", cause=flaw.code) from None
+        message = f"the service broke the Realtime protocol: {flaw.message}; if this goes on, check [service] url"
+        raise ProtocolError(message, cause=flaw.code) from None
 
 
 def decode_client(message: str | bytes) -> ClientEvent:
     """Read what a client said, strictly: a misspelt setting must not be ignored in silence.
 
-    Limits that depend on the session (lengths, ranges, known voices) are the server's to check.
+    What depends on the session (`session.type`, ranges, known voices, ids) is the server's to check.
 
     Raises:
         ClientEventError: it is no event a client may send, or one of its fields is unknown, missing or mistyped.
@@ -117,7 +118,7 @@ def decode_client(message: str | bytes) -> ClientEvent:
     try:
         raw = _parse(message)
         event = _convert(raw, _client_event_type(_type_of(raw)))
-        _check_strictly(raw, event)
+        _refuse_unknown(raw, event)
     except _FlawError as flaw:
         event_id = raw.get("event_id")
         readable = isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS
@@ -136,12 +137,12 @@ def audio_bytes(delta: str) -> bytes:
     try:
         return binascii.a2b_base64(delta, strict_mode=True)
     except ValueError:  # binascii.Error is one; characters outside ASCII raise another
-        raise ProtocolError(
-            "sound on the wire is not valid base64; it cannot be played", cause="invalid_base64"
-        ) from None
+        raise ProtocolError("sound on the wire is not valid base64; it is dropped", cause="invalid_base64") from None
 
 
-class _RawAppend(msgspec.Struct, tag_field="type", tag="input_audio_buffer.append"):
+class _RawAppend(msgspec.Struct, tag_field="type", tag=InputAudioBufferAppend.__struct_config__.tag):
+    """InputAudioBufferAppend before its sound is text: msgspec writes bytes as base64."""
+
     audio: bytes | memoryview
 
 
@@ -157,17 +158,17 @@ class _FlawError(Exception):
 
 def _parse(message: str | bytes) -> Json:
     if isinstance(message, bytes):
-        raise _FlawError("invalid_event", "binary message; events are text")
+        raise _FlawError("invalid_event", "the message is binary; events are text")
     if len(message) > MAX_MESSAGE_CHARS:
-        raise _FlawError("invalid_event", f"message of {len(message)} characters; at most {MAX_MESSAGE_CHARS} are read")
+        raise _FlawError("invalid_event", f"the message has {len(message)} characters; {MAX_MESSAGE_CHARS} are read")
     try:
         raw = msgspec.json.decode(message)
     except (msgspec.DecodeError, UnicodeEncodeError):  # the latter: half of a surrogate pair
-        raise _FlawError("invalid_json", "message that is not JSON") from None
+        raise _FlawError("invalid_json", "the message is not JSON") from None
     except RecursionError:
-        raise _FlawError("invalid_json", "JSON nested too deeply to read") from None
+        raise _FlawError("invalid_json", "the message is nested too deeply") from None
     if not isinstance(raw, dict):
-        raise _FlawError("invalid_event", "JSON that is not an object")
+        raise _FlawError("invalid_event", "the message is not a JSON object")
     return raw
 
 
@@ -206,11 +207,8 @@ def _flaw(complaint: str) -> _FlawError:
     return _FlawError(code, f"{what} for `{path}`", path)
 
 
-def _check_strictly(raw: Json, event: ClientEvent) -> None:
-    """What is demanded of a client but not of a server: the session's type, and no field that would be ignored."""
-    if isinstance(event, SessionUpdate) and event.session.type is None:
-        raise _FlawError("missing_required_parameter", "missing required field `session.type`", "session.type")
-    fields = {name: value for name, value in raw.items() if name != "type"}
+def _refuse_unknown(raw: Json, event: ClientEvent) -> None:
+    fields = {name: value for name, value in raw.items() if name != "type"}  # it has chosen the class already
     if path := _unknown_field(fields, event):
         raise _FlawError("unknown_parameter", f"unknown field `{path}`", path)
 

@@ -14,7 +14,7 @@ from pipeline.vocabulary.frames import RATE_HZ
 from pipeline.vocabulary.settings import Settings, TurnSettings
 
 MAX_OUTPUT_TOKENS = 4096
-"""The most the protocol lets a client ask for: about 205 s of speech at 20 tokens/s, which link `reply` (240 s) holds."""
+"""The most a client may ask for: about 205 s of speech at 20 tokens/s, which fits into the 240 s of link `reply`."""
 
 
 def session_update(settings: Settings) -> SessionUpdate:
