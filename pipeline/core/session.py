@@ -444,6 +444,7 @@ class Session:
     def _publish_timeline(self, turn: int, audible_s: float) -> None:
         self._timeline.mark(Mark.FIRST_AUDIBLE_SAMPLE, audible_s)
         timeline_ms = {mark: round(ms, 1) for mark, ms in self._timeline.timeline_ms().items()}
+        self._speech_end_s = None
         if timeline_ms:
             self._publish(sg.TimelineNotice(turn=turn, timeline_ms=timeline_ms))
 

@@ -1,0 +1,453 @@
+"""The session as scripts: what happens on the left, what it decides on the right."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from pipeline.core import effects as fx
+from pipeline.core.session import DRAIN_S, LAST_WORD_S, SECRETS_REFUSED_MAX, STALL_S, Session, SessionPlan
+from pipeline.core.session_tables import LINE, TURN, Line, On, Turn, mermaid
+from pipeline.realtime import events as ev
+from pipeline.realtime import exchange as ex
+from pipeline.vocabulary import signals as sg
+from pipeline.vocabulary.errors import (
+    ConnectionLostError,
+    CredentialExpiredError,
+    Fault,
+    MissingTransitionError,
+    Verdict,
+)
+from pipeline.vocabulary.settings import RetrySettings
+
+RETRY = RetrySettings(first_s=0.25, cap_s=10, busy_cap_s=60, reset_after_s=30, attempts_per_minute=15)
+UPDATE = ev.SessionUpdate(session=ev.Session(type="realtime"))
+LOST = ConnectionLostError("gone", cause="reset").fault()
+
+
+class Script:
+    """Drives one session and remembers what it decided."""
+
+    def __init__(self, *, push_to_talk: bool = False, hands_free: bool = False) -> None:
+        plan = SessionPlan(
+            update=UPDATE, push_to_talk=push_to_talk, hands_free=hands_free, volume=1.0,
+            connect_deadline_s=10, configure_deadline_s=10,
+        )  # fmt: skip
+        self.session = Session(plan, RETRY, Random(1))
+        self.now = 100.0
+        self.generation = 0
+        self.effects: list[fx.Effect] = self.session.start(self.now)
+
+    def hears(self, signal: object) -> list[fx.Effect]:
+        self.effects = self.session.handle(signal, self.now)
+        return self.effects
+
+    def service(self, event: ev.ServerEvent, turn: int = 0) -> list[fx.Effect]:
+        return self.hears(ex.Received(self.generation, turn, self.now, event))
+
+    def waits(self, seconds: float) -> list[fx.Effect]:
+        self.now += seconds
+        self.effects = self.session.tick(self.now)
+        return self.effects
+
+    def live(self) -> "Script":
+        self.generation += 1
+        self.hears(sg.TokenGrant(self.generation, sg.Secret("ek"), self.now + 30))
+        self.hears(ex.Opened(self.generation))
+        self.service(ev.SessionCreated(event_id="e", session=ev.Session()))
+        self.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
+        assert self.session.line is Line.LIVE
+        return self
+
+    def speech_started(self, item: str = "u1") -> list[fx.Effect]:
+        return self.service(ev.InputAudioBufferSpeechStarted(event_id="e", audio_start_ms=0, item_id=item))
+
+    def speech_stopped(self, item: str = "u1") -> list[fx.Effect]:
+        return self.service(ev.InputAudioBufferSpeechStopped(event_id="e", audio_end_ms=0, item_id=item))
+
+    def committed(self, item: str = "u1") -> list[fx.Effect]:
+        return self.service(ev.InputAudioBufferCommitted(event_id="e", item_id=item))
+
+    def response_created(self, turn: int, response: str = "r1") -> list[fx.Effect]:
+        return self.service(
+            ev.ResponseCreated(event_id="e", response=ev.Response(id=response, status="in_progress")), turn
+        )
+
+    def response_done(self, turn: int, response: str = "r1", status: str = "completed") -> list[fx.Effect]:
+        return self.service(ev.ResponseDone(event_id="e", response=ev.Response(id=response, status=status)), turn)
+
+    def heard(self, turn: int, ms: float, *, finished: bool = False) -> list[fx.Effect]:
+        return self.hears(sg.Heard(turn, "a1", 0, ms, finished, self.now))
+
+    def error(self, code: str, message: str = "no") -> list[fx.Effect]:
+        body = ev.ErrorBody(type="invalid_request_error", code=code, message=message)
+        return self.service(ev.ErrorEvent(event_id="e", error=body))
+
+    def sent(self) -> list[ev.ClientEvent]:
+        return [
+            effect.intent.event
+            for effect in self.effects
+            if isinstance(effect, fx.Tell) and isinstance(effect.intent, ex.Send)
+        ]
+
+    def states(self) -> list[sg.CallState]:
+        return [notice.state for notice in self.notices() if isinstance(notice, sg.StateNotice)]
+
+    def notices(self) -> list[sg.Notice]:
+        return [effect.notice for effect in self.effects if isinstance(effect, fx.Publish)]
+
+    def faults(self) -> list[Fault]:
+        return [notice.fault for notice in self.notices() if isinstance(notice, sg.FaultNotice)]
+
+
+def test_connects_configures_and_goes_live_in_this_order() -> None:
+    script = Script()
+    assert fx.AskToken(sg.TokenAsk(1)) in script.effects
+    script.hears(sg.TokenGrant(1, sg.Secret("ek_1"), 130))
+    assert fx.Tell(ex.Open(1, sg.Secret("ek_1"))) in script.effects
+    assert script.hears(ex.Opened(1)) == []
+    script.generation = 1
+    script.service(ev.SessionCreated(event_id="e", session=ev.Session()))
+    assert script.sent() == [UPDATE]
+    script.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
+    assert script.effects[:2] == [fx.Tell(ex.Flow(1)), fx.ToCapture(sg.Listen(on=True))]
+    assert script.states() == [sg.CallState.LISTENING]
+
+
+def test_a_turn_is_told_state_by_state() -> None:
+    script = Script().live()
+    script.speech_started()
+    assert script.states() == [sg.CallState.USER_SPEAKING]
+    script.speech_stopped()
+    assert script.states() == [sg.CallState.THINKING]
+    script.committed()
+    script.response_created(1)
+    script.response_done(1)
+    assert script.session.turn is Turn.THINKING, "a service is done long before its sound is heard"
+    script.heard(1, 20)
+    assert script.states() == [sg.CallState.SPEAKING]
+    script.heard(1, 900, finished=True)
+    assert script.states() == [sg.CallState.LISTENING]
+
+
+def test_the_timeline_counts_from_the_last_speech_sample() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.hears(sg.SpeechEnd(script.now))
+    for step in (script.speech_stopped, script.committed, lambda: script.response_created(1)):
+        script.now += 0.1
+        step()
+    script.now += 0.05
+    script.hears(ex.ReplyBegan(1, 1, script.now))
+    script.now += 0.05
+    script.heard(1, 0)
+    timeline = [notice for notice in script.notices() if isinstance(notice, sg.TimelineNotice)]
+    assert [notice.timeline_ms for notice in timeline] == [
+        {
+            "speech_stopped": 100,
+            "committed": 200,
+            "response_created": 300,
+            "first_delta": 350,
+            "first_audible_sample": 400,
+        }
+    ]
+
+
+def test_each_utterance_of_an_endless_script_has_a_timeline_of_its_own() -> None:
+    script = Script().live()
+    for turn in (1, 2):
+        script.speech_started(f"u{turn}")
+        script.hears(sg.SpeechEnd(script.now))
+        script.now += 0.5
+        script.speech_stopped(f"u{turn}")
+        script.response_created(turn, f"r{turn}")
+        script.response_done(turn, f"r{turn}")
+        script.heard(turn, 0)
+        [timeline] = [notice for notice in script.notices() if isinstance(notice, sg.TimelineNotice)]
+        assert timeline.timeline_ms["speech_stopped"] == 500
+        script.heard(turn, 900, finished=True)
+
+
+def test_speech_over_a_running_response_raises_the_floor_and_truncates_what_was_cut() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.response_created(1)
+    script.heard(1, 100)
+    script.speech_started("u2")
+    assert fx.RaiseFloor(2) in script.effects
+    assert script.session.turn is Turn.INTERRUPTED
+    assert script.sent() == [], "the service's own detector has cancelled the response"
+    script.hears(sg.Flushed(1, "a1", 0, 740.6))
+    assert script.sent() == [ev.ConversationItemTruncate(item_id="a1", content_index=0, audio_end_ms=740)]
+    script.response_done(1, status="cancelled")
+    assert script.session.turn is Turn.LISTENING
+
+
+def test_speech_over_sound_whose_response_is_done_needs_no_confirmation() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.response_done(1)
+    script.heard(1, 100)
+    script.speech_started("u2")
+    assert fx.RaiseFloor(2) in script.effects
+    assert script.session.turn is Turn.LISTENING
+
+
+def test_an_item_of_which_nothing_was_heard_is_deleted() -> None:
+    script = Script().live()
+    script.hears(sg.Flushed(1, "a1", 0, 0.0))
+    assert script.sent() == [ev.ConversationItemDelete(item_id="a1")]
+
+
+def test_what_is_heard_of_a_turn_below_the_floor_changes_nothing() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.heard(1, 10)
+    script.speech_started("u2")
+    assert script.heard(1, 30, finished=True) == []
+
+
+def test_push_to_talk_clears_talks_commits_and_answers() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.PressTalk())
+    assert script.sent() == [ev.InputAudioBufferClear()]
+    assert fx.ToCapture(sg.Talk(on=True)) in script.effects
+    assert script.session.turn is Turn.LISTENING
+    script.hears(sg.PressTalk())
+    assert script.effects == [], "a key that is down is not pressed again"
+    script.hears(sg.ReleaseTalk())
+    assert fx.ToCapture(sg.Talk(on=False)) in script.effects
+    script.committed()
+    assert script.sent() == [ev.ResponseCreate()]
+    script.response_created(1)
+    script.hears(sg.PressTalk())
+    assert ev.ResponseCancel(response_id="r1") in script.sent(), "no detector at the service cancels for us"
+    assert fx.RaiseFloor(2) in script.effects
+
+
+def test_a_key_held_too_briefly_means_nothing() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.PressTalk())
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    assert script.session.turn is Turn.LISTENING, "that was the answer to our own clearing"
+    script.hears(sg.ReleaseTalk())
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    assert script.session.turn is Turn.QUIET
+
+
+def test_a_response_created_while_the_key_is_down_is_cancelled() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.PressTalk())
+    script.response_created(1)
+    assert script.sent() == [ev.ResponseCancel(response_id="r1")]
+    assert fx.RaiseFloor(2) in script.effects
+
+
+def test_a_recording_holds_the_key_from_its_start_to_its_last_speech_sample() -> None:
+    script = Script(push_to_talk=True, hands_free=True).live()
+    script.hears(sg.InputOpened("wav:q.wav"))
+    assert fx.ToCapture(sg.Talk(on=True)) in script.effects
+    script.hears(sg.SpeechEnd(script.now))
+    assert fx.ToCapture(sg.Talk(on=False)) in script.effects
+
+
+def test_a_lost_line_is_tried_again_with_a_fresh_secret_and_the_settings_are_sent_again() -> None:
+    script = Script().live()
+    script.hears(ex.Lost(1, LOST))
+    assert script.states() == [sg.CallState.RECONNECTING]
+    due = script.session.deadline()
+    assert due is not None
+    assert due - script.now < 0.2, "a cut is tried again at once"
+    script.waits(due - script.now)
+    assert fx.AskToken(sg.TokenAsk(2)) in script.effects
+    script.live()
+    assert script.generation == 2
+
+
+def test_signals_of_an_older_socket_mean_nothing() -> None:
+    script = Script().live()
+    assert script.hears(ex.Lost(0, LOST)) == []
+    assert script.hears(ex.Opened(7)) == []
+
+
+def test_an_expired_session_is_replaced() -> None:
+    script = Script().live()
+    script.error("session_expired")
+    assert fx.Tell(ex.Close(1)) in script.effects
+    assert script.session.line is Line.BACKOFF
+
+
+def test_every_phase_has_a_deadline() -> None:
+    script = Script()
+    script.waits(10)
+    assert script.session.line is Line.BACKOFF
+    assert [fault.cause for fault in script.faults()] == ["timeout"]
+    script.waits(5)
+    script.generation = 2
+    script.hears(sg.TokenGrant(2, sg.Secret("ek"), 0))
+    script.hears(ex.Opened(2))
+    script.waits(10)
+    assert script.session.line is Line.BACKOFF, "a socket without a session is no line"
+
+
+def test_settings_the_service_refuses_end_the_call_with_its_words() -> None:
+    script = Script()
+    script.generation = 1
+    script.hears(sg.TokenGrant(1, sg.Secret("ek"), 0))
+    script.hears(ex.Opened(1))
+    script.service(ev.SessionCreated(event_id="e", session=ev.Session()))
+    script.error("unknown_parameter", "Unknown parameter: 'session.nonsense'.")
+    assert script.session.line is Line.DRAINING
+    script.hears(ex.Closed(1, {"captured": 0}))
+    [finish] = [effect for effect in script.effects if isinstance(effect, fx.Finish)]
+    assert finish.fault is not None
+    assert "session.nonsense" in finish.fault.message
+
+
+def test_a_key_that_is_wrong_stops_after_three_fresh_secrets() -> None:
+    script = Script()
+    refused = CredentialExpiredError("the service refused the client secret", cause="status_401").fault()
+    for attempt in range(1, SECRETS_REFUSED_MAX + 1):
+        script.hears(sg.TokenGrant(attempt, sg.Secret("ek"), 0))
+        script.hears(ex.Lost(attempt, refused))
+        if attempt < SECRETS_REFUSED_MAX:
+            assert script.session.line is Line.BACKOFF
+            script.waits(11)
+    assert script.session.line is Line.DRAINING
+    assert script.states() == [sg.CallState.ERROR]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["response_cancel_not_active", "conversation_already_has_active_response", "input_audio_buffer_commit_empty"],
+)
+def test_races_are_not_errors(code: str) -> None:
+    script = Script().live()
+    assert script.error(code) == []
+
+
+def test_other_errors_are_told_by_code_and_the_call_goes_on() -> None:
+    script = Script().live()
+    script.error("server_error", "we repeat what you said: my name is Daniel")
+    assert [fault.message for fault in script.faults()] == ["the service reported server_error"]
+    assert script.session.line is Line.LIVE
+
+
+def test_no_answer_replaces_the_session() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.waits(STALL_S)
+    assert fx.Tell(ex.Close(1)) in script.effects
+    assert [fault.cause for fault in script.faults()] == ["stall"]
+    assert (script.session.line, script.session.turn) == (Line.BACKOFF, Turn.QUIET)
+
+
+def test_noise_the_service_took_for_speech_ends_with_its_empty_transcript() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.service(
+        ev.ConversationItemInputAudioTranscriptionCompleted(
+            event_id="e", item_id="u1", content_index=0, transcript=" ", usage=ev.Usage(type="duration")
+        )
+    )
+    assert script.session.turn is Turn.QUIET
+
+
+def test_a_finished_input_ends_the_call_once_its_answer_was_heard() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.response_created(1)
+    script.hears(sg.InputEnded(100))
+    script.response_done(1)
+    script.heard(1, 10)
+    script.heard(1, 900, finished=True)
+    script.waits(0)
+    assert script.session.line is Line.DRAINING
+    script.hears(ex.Closed(1, {"captured": 100, "sent": 100}))
+    assert script.notices()[0] == sg.FinishedNotice(turns=1, heard_speech=True, frames={"captured": 100, "sent": 100})
+    assert script.effects[-1] == fx.Finish(None)
+
+
+def test_an_input_without_speech_gets_a_last_chance_and_ends() -> None:
+    script = Script().live()
+    script.hears(sg.InputEnded(100))
+    script.waits(LAST_WORD_S - 0.1)
+    assert script.session.line is Line.LIVE
+    script.waits(0.1)
+    script.hears(ex.Closed(1, {}))
+    assert script.notices()[0] == sg.FinishedNotice(turns=0, heard_speech=False, frames={})
+
+
+def test_stopping_waits_for_network_only_so_long() -> None:
+    script = Script().live()
+    script.hears(sg.Stop())
+    assert script.effects[:2] == [fx.ToCapture(sg.Listen(on=False)), fx.Tell(ex.Close(1))]
+    script.waits(DRAIN_S)
+    assert script.effects[-1] == fx.Finish(None)
+
+
+def test_a_reply_too_long_to_hold_is_cut_off_and_told() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.hears(ex.ReplyOverflow(1, 1))
+    assert fx.RaiseFloor(2) in script.effects
+    assert script.sent() == [ev.ResponseCancel(response_id="r1")]
+    assert [fault.cause for fault in script.faults()] == ["reply_overflow"]
+
+
+def test_transcripts_are_told_as_they_come() -> None:
+    script = Script().live()
+    script.speech_started("u1")
+    delta = ev.ResponseOutputAudioTranscriptDelta(
+        event_id="e", response_id="r1", item_id="a1", output_index=0, content_index=0, delta="We open"
+    )
+    script.service(delta, 1)
+    assert script.notices() == [sg.TranscriptNotice("assistant", "a1", "We open", final=False)]
+
+
+def test_a_missing_cell_names_both_states() -> None:
+    script = Script()
+    with pytest.raises(MissingTransitionError, match="line connecting, turn quiet: no cell for settings confirmed"):
+        script.session._on_line(On.UPDATED)
+
+
+def test_every_action_of_the_tables_exists() -> None:
+    methods: list[Callable[[], None]] = [
+        getattr(Session, f"_{action}") for _, action in [*LINE.values(), *TURN.values()]
+    ]
+    assert all(callable(method) for method in methods)
+
+
+def test_the_talk_is_total() -> None:
+    talk = {event for _, event in TURN} - {On.DUE}
+    missing = [(turn, event) for turn in Turn for event in talk if (turn, event) not in TURN]
+    assert missing == []
+
+
+def test_the_line_can_be_stopped_from_everywhere_and_every_state_is_reached() -> None:
+    assert [line for line in Line if line is not Line.CLOSED and (line, On.STOP) not in LINE] == []
+    assert {target for target, _ in LINE.values()} | {Line.IDLE} == set(Line)
+
+
+def test_the_picture_shows_each_arrow_that_does_something() -> None:
+    picture = mermaid("line", LINE)
+    assert "configuring --> live: settings confirmed / go_live" in picture
+    assert "nothing" not in picture
+
+
+def test_losing_a_line_in_the_middle_of_an_answer_lets_it_play_out() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.heard(1, 10)
+    script.hears(ex.Lost(1, LOST))
+    assert script.session.turn is Turn.SPEAKING
+    assert not [effect for effect in script.effects if isinstance(effect, fx.RaiseFloor)]
+    assert Verdict.RETRY in [fault.verdict for fault in script.faults()]
