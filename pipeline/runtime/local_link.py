@@ -22,7 +22,7 @@ from pipeline.vocabulary.errors import LinkClosedError, LinkFullError
 T = TypeVar("T")
 
 PACKET_MS_MIN: Final = 10.0
-"""Shortest packet a full link is made of: a hold in ms is a bound in items too, or slivers of sound would eat memory."""
+"""Shortest packet a full link is made of: a hold in ms bounds the items too, or slivers of sound would eat memory."""
 
 
 class _Turned(Protocol):
