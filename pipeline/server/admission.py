@@ -1,0 +1,95 @@
+"""Who may mint a client secret and who may open a session. Pure; `now` is unix time in s."""
+
+import hmac
+from typing import Final, NamedTuple
+
+import msgspec
+
+from pipeline.realtime.events import Session
+from pipeline.server.client_secrets import ClientSecrets, Issued
+from pipeline.server.session_settings import default_session, updated
+from pipeline.vocabulary.signals import Secret
+
+
+class Refusal(NamedTuple):
+    """Why a client is turned away: code and message of the error event, then the close frame."""
+
+    code: str
+    message: str
+    close_code: int
+
+    @property
+    def reason(self) -> str:
+        """Text of the close frame."""
+        return f"invalid_request_error.{self.code}"
+
+
+class Admitted(NamedTuple):
+    """A client that may come in, and the settings its session begins with."""
+
+    settings: Session
+
+    def session(self, session_id: str, *, expires_at: int) -> Session:
+        """Those settings as a session of its own."""
+        return msgspec.structs.replace(self.settings, id=session_id, expires_at=expires_at)
+
+
+BAD_KEY: Final = Refusal("invalid_api_key", "Incorrect API key or client secret provided, or it has expired.", 3000)
+NO_MODEL: Final = Refusal("missing_model", "You must provide a model parameter: /v1/realtime?model=...", 4000)
+BETA: Final = Refusal("beta_api_shape_disabled", "The beta API shape is not served; drop the OpenAI-Beta header.", 4000)
+FULL: Final = Refusal("session_limit_reached", "This server is at its limit of sessions; try again later.", 1013)
+
+
+class Admission:
+    """The door of one server.
+
+    Args:
+        api_key: mints and connects; None lets any bearer mint.
+        voice: what sessions speak with unless told otherwise.
+        max_sessions: how many may be open at once.
+    """
+
+    def __init__(self, api_key: Secret | None, *, voice: str, max_sessions: int) -> None:
+        self._api_key = api_key
+        self._voice = voice
+        self._max_sessions = max_sessions
+        self._open_sessions = 0
+        self._issued = ClientSecrets()
+
+    def may_mint(self, key: Secret) -> bool:
+        """This bearer may mint client secrets."""
+        return bool(key.value) if self._api_key is None else self._is_api_key(key)
+
+    def mint(self, secret: Secret, wanted: Session | None, *, expires_at: float, now: float) -> Session | None:
+        """Make `secret` open sessions until it expires; returns their settings, None if too many are out.
+
+        Raises:
+            ClientEventError: the wanted settings cannot be.
+        """
+        settings = default_session((wanted and wanted.model) or "", self._voice)
+        if wanted is not None:
+            settings = updated(settings, wanted, voice_locked=False)
+        return settings if self._issued.issue(secret, Issued(expires_at, settings), now) else None
+
+    def admit(self, key: Secret, *, model: str, beta: bool, now: float) -> Admitted | Refusal:
+        """Let a client in, or say why not; everyone let in has to `leave`."""
+        issued = self._issued.find(key, now)
+        if issued is None and not self._is_api_key(key):
+            return BAD_KEY
+        if beta:
+            return BETA
+        if not model:
+            return NO_MODEL
+        if self._open_sessions >= self._max_sessions:
+            return FULL
+        self._open_sessions += 1
+        settings = issued.session if issued is not None else default_session(model, self._voice)
+        return Admitted(msgspec.structs.replace(settings, model=model))
+
+    def leave(self) -> None:
+        """A session has ended."""
+        assert self._open_sessions > 0, "only who came in can leave"
+        self._open_sessions -= 1
+
+    def _is_api_key(self, key: Secret) -> bool:
+        return self._api_key is not None and hmac.compare_digest(self._api_key.value.encode(), key.value.encode())

@@ -1,0 +1,170 @@
+"""The shell around one conversation: reads its socket, performs its effects, reports the results. Decides nothing."""
+
+from typing import Final
+
+import trio
+
+from pipeline.realtime.codec import ClientEventError, decode_client, encode
+from pipeline.server.conversation import Conversation, Output
+from pipeline.server.engine_pool import EnginePool
+from pipeline.server.engines.interfaces import VoiceActivity
+from pipeline.server.outbox import Outbox
+from pipeline.server.websocket import Disconnected, WebSocket
+from pipeline.server.work import (
+    Detect,
+    Generate,
+    GeneratedAudio,
+    GeneratedText,
+    GenerationEnded,
+    GenerationFailed,
+    Hangup,
+    Heard,
+    Recognise,
+    Recognised,
+    RecognitionFailed,
+    RestartDetection,
+    Result,
+    StopGenerating,
+    Tick,
+)
+from pipeline.vocabulary.errors import TalkwireError
+from pipeline.vocabulary.frames import BYTES_PER_MS
+
+DETECTION_SLICE_BYTES: Final = 160 * BYTES_PER_MS
+"""160 ms: voice activity detection costs 0.5 ms per 32 ms, so even a long append holds the loop for about 3 ms only."""
+GOODBYE_S: Final = 1.0
+"""How long a client may take to read what is still for it, close frame included, before the connection is cut."""
+GOING_AWAY: Final = Hangup(1001, "The server is going away.")
+TOO_SLOW: Final = Hangup(1013, "The client reads too slowly.")
+
+
+class Session:
+    """One client. `run` returns when the socket is closed; cancelling it says goodbye first (close 1001)."""
+
+    def __init__(self, socket: WebSocket, conversation: Conversation, engines: EnginePool) -> None:
+        self._socket = socket
+        self._conversation = conversation
+        self._engines = engines
+        self._outbox = Outbox()
+        self._hangup: Hangup | None = None
+        self._hung_up = trio.Event()
+        self._written = trio.Event()
+        self._activity: VoiceActivity | None = None
+        self._undetected: list[bytes] = []
+        self._generations: dict[str, trio.CancelScope] = {}
+        self._workers: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Hold the session."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            try:
+                async with trio.open_nursery() as self._workers:
+                    self._perform(self._conversation.open())
+                    self._workers.start_soon(self._keep_time)
+                    self._workers.start_soon(self._read)
+                    await self._hung_up.wait()
+                    self._workers.cancel_scope.cancel()
+            finally:
+                await self._say_goodbye()
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                message = await self._socket.receive()
+                outputs = self._conversation.receive(decode_client(message))
+            except ClientEventError as refused:
+                outputs = self._conversation.refuse(refused)
+            except Disconnected:
+                self._outbox.discard()
+                self._hung_up.set()
+                return
+            self._perform(outputs)
+            await self._detect()
+
+    async def _detect(self) -> None:
+        """Voice activity detection runs here and not in a thread: a hop costs less than handing it over and back."""
+        undetected, self._undetected = b"".join(self._undetected), []
+        for start in range(0, len(undetected), DETECTION_SLICE_BYTES):
+            if self._activity is None:
+                self._activity = await self._engines.voice_activity()
+            probabilities = self._activity.process(undetected[start : start + DETECTION_SLICE_BYTES])
+            if probabilities:
+                self._report(Heard(probabilities, self._activity.hop_ms))
+            await trio.lowlevel.checkpoint()
+
+    async def _write(self) -> None:
+        with trio.CancelScope(shield=True):  # the goodbye outlives the cancellation that causes it
+            while (message := await self._outbox.take()) is not None:
+                await self._socket.send(message)
+            hangup = self._hangup or GOING_AWAY
+            await self._socket.close(hangup.code, hangup.reason)
+        self._written.set()
+
+    async def _say_goodbye(self) -> None:
+        if self._hangup is None:
+            self._outbox.discard()
+        self._outbox.close()
+        with trio.move_on_after(GOODBYE_S, shield=True):
+            await self._written.wait()
+        if not self._written.is_set():
+            await self._socket.abort()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await trio.sleep_until(self._conversation.next_deadline_s())
+            self._report(Tick())
+
+    def _report(self, result: Result) -> None:
+        self._perform(self._conversation.work_done(result, trio.current_time()))
+
+    def _perform(self, outputs: list[Output]) -> None:
+        assert self._workers is not None
+        for output in outputs:
+            match output:
+                case Detect():
+                    self._undetected.append(output.pcm)
+                case RestartDetection():
+                    self._undetected.clear()
+                    self._activity = None
+                case Recognise():
+                    self._workers.start_soon(self._recognise, output)
+                case Generate():
+                    self._generations[output.response_id] = trio.CancelScope()
+                    self._workers.start_soon(self._generate, output)
+                case StopGenerating():
+                    self._generations[output.response_id].cancel()
+                case Hangup():
+                    self._hang_up(output)
+                case _:
+                    self._tell(encode(output))
+
+    def _tell(self, message: str) -> None:
+        if self._hangup is None and not self._outbox.put(message):
+            self._outbox.discard()
+            self._hang_up(TOO_SLOW)
+
+    def _hang_up(self, hangup: Hangup) -> None:
+        self._hangup = self._hangup or hangup
+        self._hung_up.set()
+
+    async def _recognise(self, wanted: Recognise) -> None:
+        try:
+            self._report(Recognised(wanted.item_id, await self._engines.transcribe(wanted.pcm)))
+        except TalkwireError as failed:
+            self._report(RecognitionFailed(wanted.item_id, failed.message))
+
+    async def _generate(self, wanted: Generate) -> None:
+        def on_text(text: str) -> None:
+            self._report(GeneratedText(wanted.response_id, text))
+
+        def on_audio(pcm: bytes) -> None:
+            self._report(GeneratedAudio(wanted.response_id, pcm))
+
+        with self._generations[wanted.response_id]:
+            try:
+                await self._engines.generate(wanted.question, on_text, on_audio if wanted.spoken else None)
+                self._report(GenerationEnded(wanted.response_id))
+            except TalkwireError as failed:
+                self._report(GenerationFailed(wanted.response_id, failed.message))
+        del self._generations[wanted.response_id]

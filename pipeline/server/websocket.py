@@ -1,0 +1,80 @@
+"""One WebSocket as ASGI presents it: who knocks, and text both ways."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from pipeline.vocabulary.signals import Secret
+
+SUBPROTOCOL: Final = "realtime"
+KEY_SUBPROTOCOL: Final = "openai-insecure-api-key."
+"""Browsers cannot set headers, so they offer the key as a subprotocol."""
+
+Message = dict[str, Any]
+
+
+class Disconnected(Exception):  # noqa: N818  # the end of a conversation, not an error
+    """The client is gone."""
+
+
+class WebSocket:
+    """A client that asks for an upgrade, then a stream of messages."""
+
+    def __init__(
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._offered: list[str] = scope["subprotocols"]
+        self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._query = parse_qs(scope["query_string"].decode("latin-1"))
+        self.abort: Callable[[], Awaitable[None]] = scope["state"]["abort"]
+        """Cut the connection at once, also under a send that waits for the client to read."""
+
+    def header(self, name: str) -> str | None:
+        """A request header, by its lower-case name."""
+        return self._headers.get(name)
+
+    def parameter(self, name: str) -> str:
+        """A parameter of the URL, empty if absent."""
+        values: list[str] = self._query.get(name, [""])
+        return values[0]
+
+    @property
+    def key(self) -> Secret:
+        """The key or client secret offered, as bearer or as subprotocol; empty if there is none."""
+        scheme, _, bearer = (self.header("authorization") or "").partition(" ")
+        if scheme.lower() == "bearer":
+            return Secret(bearer.strip())
+        keys = [offer.removeprefix(KEY_SUBPROTOCOL) for offer in self._offered if offer.startswith(KEY_SUBPROTOCOL)]
+        return Secret(keys[0] if keys else "")
+
+    async def accept(self) -> None:
+        """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise."""
+        await self._receive()  # websocket.connect
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._offered else None
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+
+    async def reject(self) -> None:
+        """Refuse the upgrade: nothing lives at this path (HTTP 403)."""
+        await self._send({"type": "websocket.close"})
+
+    async def receive(self) -> str | bytes:
+        """The next message; bytes for a binary one.
+
+        Raises:
+            Disconnected: the client closed, or the line is gone.
+        """
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            raise Disconnected
+        content: str | bytes = message["bytes"] if message["text"] is None else message["text"]
+        return content
+
+    async def send(self, text: str) -> None:
+        """Send one text message; silently nothing once the client is gone."""
+        await self._send({"type": "websocket.send", "bytes": None, "text": text})
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a close frame; silently nothing once the client is gone."""
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -1,0 +1,104 @@
+"""What a conversation asks of its shell (effects), and what the shell reports back (results)."""
+
+from typing import NamedTuple
+
+
+class Detect(NamedTuple):
+    """Run voice activity detection over the next sound; answered by `Heard`."""
+
+    pcm: bytes
+
+
+class RestartDetection(NamedTuple):
+    """The sound that follows does not continue what was heard: begin with a fresh detector."""
+
+
+class Recognise(NamedTuple):
+    """Turn the utterance of a user item into words, once; answered by `Recognised` or `RecognitionFailed`."""
+
+    item_id: str
+    pcm: bytes
+
+
+class Generate(NamedTuple):
+    """Find the answer to a question and speak it (`spoken`) or not.
+
+    Answered by one `GeneratedText`, then `GeneratedAudio`..., then `GenerationEnded`; or by `GenerationFailed`.
+    """
+
+    response_id: str
+    question: str
+    spoken: bool
+
+
+class StopGenerating(NamedTuple):
+    """Nothing more of this response is wanted."""
+
+    response_id: str
+
+
+class Hangup(NamedTuple):
+    """Close the socket after everything said so far."""
+
+    code: int
+    reason: str
+
+
+Effect = Detect | RestartDetection | Recognise | Generate | StopGenerating | Hangup
+
+
+class Heard(NamedTuple):
+    """Probabilities of speech, one for each completed hop."""
+
+    probabilities: list[float]
+    hop_ms: float
+
+
+class Recognised(NamedTuple):
+    """The words of a user item; empty if it holds no speech."""
+
+    item_id: str
+    text: str
+
+
+class RecognitionFailed(NamedTuple):
+    """The recogniser could not do it; `message` is for the client."""
+
+    item_id: str
+    message: str
+
+
+class GeneratedText(NamedTuple):
+    """The words of the answer."""
+
+    response_id: str
+    text: str
+
+
+class GeneratedAudio(NamedTuple):
+    """The next sound of the answer, s16le mono at RATE_HZ."""
+
+    response_id: str
+    pcm: bytes
+
+
+class GenerationEnded(NamedTuple):
+    """The answer is complete."""
+
+    response_id: str
+
+
+class GenerationFailed(NamedTuple):
+    """There will be no more of this answer; `message` is for the client."""
+
+    response_id: str
+    message: str
+
+
+class Tick(NamedTuple):
+    """The deadline the conversation asked for has come."""
+
+
+Result = (
+    Heard | Recognised | RecognitionFailed | GeneratedText | GeneratedAudio | GenerationEnded | GenerationFailed | Tick
+)
