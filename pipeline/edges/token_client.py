@@ -1,0 +1,191 @@
+"""Client secrets over HTTP: from the token backend, or from the provider itself on machines that may hold its key."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import trio
+
+from pipeline.core.credential import remaining_life_s
+from pipeline.core.retry import parse_http_date, parse_retry_after
+from pipeline.edges.interfaces import Minted
+from pipeline.realtime.client_secrets import (
+    DEVICE_HEADER,
+    MAX_ANSWER_BYTES,
+    decode_client_secret,
+    encode_mint_request,
+    is_device_id,
+    is_private,
+    mint_bearer,
+    public_url,
+)
+from pipeline.vocabulary.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    CredentialRefusedError,
+    Problem,
+    ProtocolError,
+    ServiceBusyError,
+    WireError,
+)
+from pipeline.vocabulary.settings import TokenSettings
+from pipeline.vocabulary.signals import Secret
+
+_CERTIFICATE_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
+
+
+class TokenClient:
+    """A TokenSource over HTTP.
+
+    Every mint opens its own connection: mints are most of an hour apart, so a kept one would be dead by then and cost
+    a failed attempt after every change of network. Thus there is also nothing to close.
+
+    Proxy variables and .netrc are not looked at: the secret goes where `token.url` says and nowhere else.
+    """
+
+    def __init__(self, settings: TokenSettings, *, model: str, key: Secret | None) -> None:
+        """Prepare the one request that every mint sends. The settings were checked by `vocabulary.configuration`.
+
+        Raises:
+            ConfigurationError: url or device_id cannot be used, or the provider needs a key and there is none.
+        """
+        self._settings = settings
+        self._shown = f"token.url ({public_url(settings.url)})"
+        self._request = _mint_request(settings, model, key)
+        # Plain http needs no authorities, and reading them takes 20 ms; the empty context would trust nobody.
+        https = settings.url.startswith("https")
+        self._tls = ssl.create_default_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    async def mint(self) -> Minted:
+        """Ask for a fresh client secret; never takes longer than `token.deadline_s`.
+
+        Raises:
+            ConnectionLostError: no answer; its cause is dns, refused, unreachable, timeout, tls, reset or http.
+            ServiceBusyError: 429 or 5xx.
+            CredentialRefusedError: 401 or 403.
+            ProtocolError: an answer that is no usable secret.
+        """
+        try:
+            with trio.fail_after(self._settings.deadline_s):
+                return await self._ask()
+        except trio.TooSlowError as error:
+            message = f"{self._shown} did not answer within {self._settings.deadline_s:g} s"
+            raise ConnectionLostError(f"{message}; is it running?", cause="timeout") from error
+        except (httpx.TransportError, UnicodeError) as error:
+            raise self._lost(error) from error
+
+    async def _ask(self) -> Minted:
+        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=None) as client:  # noqa: S113  see mint
+            response = await client.send(self._request, stream=True, follow_redirects=False)
+            try:
+                if response.status_code != httpx.codes.OK:
+                    raise self._refusal(response)
+                return self._minted(await self._read(response), response.headers.get("Date"))
+            finally:
+                await response.aclose()
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise ProtocolError(f"{self._shown} answered compressed, which was not asked for", cause="encoding")
+        body = bytearray()
+        try:
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > MAX_ANSWER_BYTES:
+                    # Leaving the loop would leave httpx's nested generators to the garbage collector; a read from a
+                    # closed connection ends them all.
+                    await response.aclose()
+        except httpx.ReadError:
+            if len(body) <= MAX_ANSWER_BYTES:
+                raise
+        if len(body) > MAX_ANSWER_BYTES:
+            message = f"{self._shown} answered more than {MAX_ANSWER_BYTES // 1024} KiB; check the address"
+            raise ProtocolError(message, cause="body")
+        return bytes(body)
+
+    def _minted(self, body: bytes, date: str | None) -> Minted:
+        try:
+            answer = decode_client_secret(body)
+            life_s = remaining_life_s(answer.expires_at_s, date=date, wall_s=_wall_s())
+        except ProtocolError as error:
+            message = f"{self._shown} gave no usable client secret: {error.message}; check the address"
+            raise ProtocolError(message, cause=error.cause) from error
+        return Minted(answer.secret, life_s)
+
+    def _refusal(self, response: httpx.Response) -> WireError:
+        status = response.status_code
+        said, cause = f"{self._shown} answered {status}", f"status_{status}"
+        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            what = "the API key" if self._settings.source == "provider" else "token.device_id"
+            return CredentialRefusedError(f"{said}: it refuses this machine; check {what}", cause=cause)
+        if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            date_s = parse_http_date(response.headers.get("Date"))
+            pause_s = parse_retry_after(response.headers.get("Retry-After"), _wall_s() if date_s is None else date_s)
+            return ServiceBusyError(f"{said}: it is busy or broken; trying later", cause=cause, retry_after_s=pause_s)
+        if 300 <= status < 400:
+            hint = "redirects are not followed; does this network want a login first?"
+        elif status == httpx.codes.NOT_FOUND:
+            hint = "nothing is there; check the path"
+        else:
+            hint = "not a client secret; check the address"
+        return ProtocolError(f"{said}: {hint}", cause=cause)
+
+    def _lost(self, error: Exception) -> ConnectionLostError:
+        cause, reason = "http", "broke off its answer, or does not speak HTTP; check the address"
+        for source in _sources(error):
+            if isinstance(source, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+                continue  # how every TLS stream waits for its socket; not what went wrong
+            if isinstance(source, ssl.SSLCertVerificationError):
+                cause, reason = "tls", f"shows a certificate this machine does not trust: {source.verify_message}"
+                if source.verify_code == _CERTIFICATE_NOT_YET_VALID:
+                    reason += "; is the clock of this machine right?"
+            elif isinstance(source, ssl.SSLError):
+                cause, reason = "tls", f"failed the TLS handshake: {source.reason or 'broken off'}"
+            elif isinstance(source, (socket.gaierror, UnicodeError)):
+                cause, reason = "dns", "has a host name nobody knows; check the name and the network"
+            elif isinstance(source, ConnectionRefusedError):
+                cause, reason = "refused", "refuses connections; is the token backend running?"
+            elif isinstance(source, (ConnectionError, trio.BrokenResourceError)):
+                cause, reason = "reset", "cut the connection"
+            elif isinstance(source, OSError):
+                cause, reason = "unreachable", "cannot be reached; check the network"
+            else:
+                continue
+            break
+        return ConnectionLostError(f"{self._shown} {reason}", cause=cause)
+
+
+def _mint_request(settings: TokenSettings, model: str, key: Secret | None) -> httpx.Request:
+    assert is_private(settings.url), "the configuration lets plain http pass for this machine only"
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    try:
+        if settings.source == "provider":
+            headers |= {
+                "Authorization": mint_bearer(key, settings.url, "token.url"),
+                "Content-Type": "application/json",
+            }
+            return httpx.Request("POST", settings.url, headers=headers, content=encode_mint_request(model=model))
+        if not is_device_id(settings.device_id):
+            message = "must be 1 to 64 ASCII letters, digits, dots, colons, dashes or underscores"
+            raise ConfigurationError([Problem("token.device_id", message)])
+        return httpx.Request("GET", settings.url, headers=headers | {DEVICE_HEADER: settings.device_id})
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ConfigurationError([Problem("token.url", "is no URL with a valid host name")]) from error
+
+
+def _sources(error: BaseException) -> Iterator[BaseException]:
+    """What an exception came from, innermost first: httpx wraps httpcore, which wraps trio, which wraps the system."""
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _sources(member)
+    before = error.__cause__ or error.__context__
+    if before is not None:
+        yield from _sources(before)
+    yield error
+
+
+def _wall_s() -> float:
+    """This machine's Unix time in s; only used where a server sends no Date."""
+    return datetime.now(UTC).timestamp()
