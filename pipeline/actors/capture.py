@@ -67,6 +67,7 @@ class _Microphone:
         self._activity = activity
         self._device = device
         self._frame_ms = frame_ms
+        self._push_to_talk = push_to_talk
         self._seq = 0
         self._let_through = not push_to_talk
         self.talking = not push_to_talk
@@ -104,7 +105,7 @@ class _Microphone:
 
     async def _end(self) -> None:
         """A finite input is over; held talk ends with it, by one more frame of silence that carries the mark."""
-        if self._let_through:
+        if self._push_to_talk and self._let_through:
             await self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True)
         await self._activity.send(InputEnded(self._seq))
 

@@ -1,0 +1,135 @@
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+from trio.testing import MockClock
+
+from pipeline.actors.playback import playback
+from pipeline.edges.simulated import SimulatedLoudspeaker, counter_signal, tone
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.local_link import LocalLink
+from pipeline.vocabulary.frames import SpeechFrame
+from pipeline.vocabulary.signals import Flushed, Heard, SetVolume
+
+Link = Callable[[], LocalLink[Any]]
+
+
+class Rig:
+    """A loudspeaker with everything around it."""
+
+    def __init__(self, nursery: trio.Nursery, link: Link, floor: Floor) -> None:
+        self.frames, self.commands, self.heard, self.flushed = link(), link(), link(), link()
+        self.loudspeaker = SimulatedLoudspeaker()
+        self.floor = floor
+        play = partial(playback, device=self.loudspeaker, floor=floor, frame_ms=20, fade_ms=8)
+        nursery.start_soon(play, self.frames.receiver, self.commands.receiver, self.heard.sender, self.flushed.sender)
+
+    def says(self, pcm: bytes, turn: int = 1, item: str = "a1", *, ends_turn: bool = False) -> None:
+        for start in range(0, len(pcm), 960):
+            self.frames.sender.send_nowait(SpeechFrame(turn, item, 0, pcm[start : start + 960]))
+        if ends_turn:
+            self.frames.sender.send_nowait(SpeechFrame(turn, item, 0, b"", ends_turn=True))
+
+    def played(self) -> bytes:
+        return b"".join(block.pcm for block in self.loudspeaker.heard)
+
+    def reports(self, link: LocalLink[Any]) -> list[Any]:
+        values = []
+        while link.receiver.statistics().items:
+            values.append(link.receiver.receive_nowait())
+        return values
+
+
+@pytest.fixture
+def rig(actors: trio.Nursery, link: Link, floor: Floor) -> Rig:
+    return Rig(actors, link, floor)
+
+
+async def test_a_reply_is_played_bit_exactly_and_reported_to_its_end(autojump_clock: MockClock, rig: Rig) -> None:
+    pcm = counter_signal(0.5).pcm
+    rig.says(pcm, ends_turn=True)
+    await trio.sleep(1)
+    assert pcm in rig.played()
+    heard: list[Heard] = rig.reports(rig.heard)
+    assert [report.finished for report in heard] == [False] * (len(heard) - 1) + [True]
+    assert heard[-1] == Heard(1, "a1", 0, 500.0, True, heard[-1].audible_s)
+    assert [report.heard_ms for report in heard] == sorted(report.heard_ms for report in heard)
+
+
+async def test_the_first_audible_sample_is_reported_when_it_has_left(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.says(bytes(960 * 5) + tone(0.3).pcm, ends_turn=True)
+    begun_s = trio.current_time()
+    await trio.sleep(1)
+    audible = [report for report in rig.reports(rig.heard) if report.audible_s is not None]
+    assert {report.audible_s for report in audible} == {audible[0].audible_s}
+    assert 0.1 < audible[0].audible_s - begun_s < 0.16, "100 ms of digital silence precede it"
+
+
+async def test_the_floor_silences_within_one_block_fades_and_reports_what_was_heard(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    pcm = tone(5).pcm
+    rig.says(pcm)
+    await trio.sleep(1.005)
+    raised_s = trio.current_time()
+    rig.floor.raise_to(2)
+    rig.frames.receiver.receive_nowait()  # a purging link does this; here one stale frame more must not sound either
+    await trio.sleep(0.5)
+    sounding = [block for block in rig.loudspeaker.heard if any(block.pcm)]
+    assert sounding[-1].leaves_s - raised_s < 0.02
+    last = np.frombuffer(sounding[-1].pcm, dtype="<i2")
+    assert last[:150].any()
+    assert not last[8 * 24 :].any(), "faded out within fade_ms"
+    [flushed] = rig.reports(rig.flushed)
+    total_ms = sum(len(block.pcm) for block in sounding) / 48 - 12
+    assert flushed == Flushed(1, "a1", 0, pytest.approx(total_ms, abs=0.1))
+
+
+async def test_the_next_turn_sounds_after_a_flush(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.says(tone(0.1).pcm)
+    await trio.sleep(0.05)
+    rig.floor.raise_to(2)
+    pcm = counter_signal(0.2).pcm
+    rig.says(pcm, turn=2, item="a2", ends_turn=True)
+    await trio.sleep(1)
+    assert pcm in rig.played()
+    assert rig.reports(rig.heard)[-1].turn == 2
+
+
+async def test_replies_never_overlap(autojump_clock: MockClock, rig: Rig) -> None:
+    first, second = counter_signal(0.3).pcm, tone(0.3).pcm
+    rig.says(first, ends_turn=True)
+    rig.says(second, turn=2, item="a2", ends_turn=True)
+    await trio.sleep(1)
+    assert rig.played().index(first) + len(first) <= rig.played().index(second)
+
+
+async def test_a_turn_without_sound_is_heard_at_once(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.says(b"", ends_turn=True)
+    await trio.sleep(0.1)
+    assert rig.reports(rig.heard) == [Heard(1, "", 0, 0.0, True, None)]
+
+
+async def test_a_cut_turn_of_which_nothing_sounded_is_reported_with_nothing_heard(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    rig.says(tone(3).pcm, ends_turn=True)
+    rig.says(tone(0.5).pcm, turn=2, item="a2")
+    await trio.sleep(2.9)
+    rig.floor.raise_to(3)
+    await trio.sleep(0.5)
+    flushed = rig.reports(rig.flushed)
+    assert [(report.turn, report.item_id) for report in flushed] == [(1, "a1"), (2, "a2")]
+    assert flushed[1].heard_ms == 0
+
+
+async def test_volume_moves_without_a_click(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.commands.sender.send_nowait(SetVolume(0.25))
+    rig.says(tone(1).pcm, ends_turn=True)
+    await trio.sleep(2)
+    played = np.frombuffer(rig.played(), dtype="<i2").astype(int)
+    assert abs(played).max() == pytest.approx(abs(np.frombuffer(tone(1).pcm, dtype="<i2").astype(int)).max() / 4, abs=2)
+    assert abs(np.diff(played)).max() < 700

@@ -1,0 +1,72 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.ledger import KEEP_S, Ledger
+from pipeline.vocabulary.frames import EncodedFrame
+
+
+def frame(seq: int, captured_s: float = 0.0) -> EncodedFrame:
+    return EncodedFrame(seq, captured_s, "message", 20.0)
+
+
+def test_a_frame_stays_until_it_was_sent_whole() -> None:
+    ledger = Ledger()
+    ledger.add(frame(0), 0.0)
+    first = ledger.peek()
+    assert first is not None
+    assert ledger.peek() is first, "a send that failed is tried again with the same frame"
+    ledger.sent(first)
+    assert ledger.peek() is None
+    assert ledger.books() == {"captured": 1, "sent": 1, "spooled": 0}
+
+
+def test_a_gap_in_the_numbers_was_dropped_by_the_microphone_link() -> None:
+    ledger = Ledger()
+    ledger.add(frame(0), 0.0)
+    ledger.add(frame(4), 0.0)
+    assert ledger.books() == {"captured": 5, "sent": 0, "spooled": 2, "dropped_mic_full": 3}
+
+
+def test_a_restarted_capture_counts_from_zero_and_loses_nothing() -> None:
+    ledger = Ledger()
+    for seq in (0, 1, 0, 1):
+        ledger.add(frame(seq), 0.0)
+    assert ledger.books() == {"captured": 4, "sent": 0, "spooled": 4}
+
+
+def test_speech_older_than_it_may_be_is_dropped_and_counted() -> None:
+    ledger = Ledger()
+    ledger.add(frame(0, captured_s=0.0), 0.0)
+    ledger.add(frame(1, captured_s=1.0), 1.0)
+    ledger.expire(KEEP_S + 0.5)
+    assert ledger.peek() == frame(1, captured_s=1.0)
+    assert ledger.books()["dropped_too_old"] == 1
+
+
+def test_a_frame_that_ages_out_while_it_is_being_sent_was_sent() -> None:
+    ledger = Ledger()
+    ledger.add(frame(0), 0.0)
+    sending = ledger.peek()
+    assert sending is not None
+    ledger.expire(KEEP_S + 1)
+    ledger.sent(sending)
+    assert ledger.books() == {"captured": 1, "sent": 1, "spooled": 0}
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from(["add", "gap", "send", "wait"]), st.integers(1, 20))))
+def test_captured_is_always_the_sum(steps: list[tuple[str, int]]) -> None:
+    ledger, now, seq = Ledger(), 0.0, 0
+    for step, size in steps:
+        sending = ledger.peek()
+        if step == "wait":
+            now += size
+            ledger.expire(now)
+        elif step == "send" and sending is not None:
+            ledger.sent(sending)
+        elif step in {"add", "gap"}:
+            seq += size if step == "gap" else 0
+            ledger.add(frame(seq, now), now)
+            seq += 1
+        books = ledger.books()
+        assert books.pop("captured") == sum(books.values()) == seq
