@@ -83,7 +83,7 @@ def encode(event: Event) -> str:
 def encode_append(payload: bytes | memoryview) -> str:
     """Write an `input_audio_buffer.append` around raw sound in the session's input format.
 
-    Base64 goes straight from the payload into the message: 3 µs for 20 ms, where the way over a `str` field takes 4.
+    Base64 goes straight from the payload into the message: 1.6 µs for 20 ms, 2.8 µs by way of a `str` field.
     """
     return msgspec.json.encode(_RawAppend(payload)).decode()
 
