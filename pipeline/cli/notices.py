@@ -7,9 +7,9 @@ import msgspec
 import trio
 
 from pipeline.vocabulary.signals import (
-    AnyNotice,
     FaultNotice,
     FinishedNotice,
+    Notice,
     StateNotice,
     TimelineNotice,
     TranscriptNotice,
@@ -22,14 +22,17 @@ LAST_WORDS_S = 1.0  # so long may the reader take for what is left when the call
 class NoticePrinter:
     """Prints notices in order. `notify` never waits; `run` does the writing until `close`."""
 
-    def __init__(self, line_of: Callable[[AnyNotice], str | None]) -> None:
+    def __init__(self, line_of: Callable[[Notice], str | None]) -> None:
         self._line_of = line_of
         self._sender, self._receiver = trio.open_memory_channel[str](HELD_LINES)
         self._draining = trio.CancelScope()
         self.dropped = 0
+        self.nothing_heard = False
 
-    def notify(self, notice: AnyNotice) -> None:
+    def notify(self, notice: Notice) -> None:
         """Print this notice, if it has a line."""
+        if isinstance(notice, FinishedNotice):
+            self.nothing_heard = not notice.heard_speech
         line = self._line_of(notice)
         if line is not None:
             try:
@@ -49,12 +52,12 @@ class NoticePrinter:
         self._draining.deadline = trio.current_time() + LAST_WORDS_S
 
 
-def json_line(notice: AnyNotice) -> str:
+def json_line(notice: Notice) -> str:
     """The notice as one JSON object: the shape of the control protocol (design §9)."""
     return msgspec.json.encode(notice).decode()
 
 
-def text_line(notice: AnyNotice, *, with_speech: bool) -> str | None:
+def text_line(notice: Notice, *, with_speech: bool) -> str | None:
     """The notice for a person, or None if it says nothing to one; words spoken only where no log keeps them."""
     match notice:
         case StateNotice(state=state):

@@ -10,12 +10,14 @@ import trio
 
 from pipeline.app import run_endpoint
 from pipeline.cli.interruption import perform
+from pipeline.cli.logs import log_to_stderr
 from pipeline.cli.notices import NoticePrinter, json_line, text_line
 from pipeline.cli.options import Config, Json, Lifeline, Set, hold_lifeline
 from pipeline.edges.interfaces import CommandSource
 from pipeline.edges.keys import read_api_key
 from pipeline.edges.terminal import TerminalKeys
 from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary.errors import NothingHeardError
 from pipeline.vocabulary.settings import Settings
 from pipeline.vocabulary.signals import Command, Secret, Stop
 
@@ -27,6 +29,7 @@ def run(*, config: Config = (), set_: Set = (), json: Json = False, lifeline: Li
     push-to-talk mode at a terminal, Enter begins to talk and Enter ends it. Ctrl-C hangs up, a second one at once.
     """
     hold_lifeline(lifeline)
+    log_to_stderr()
     settings = load(config, set_)
     key = read_api_key(os.environ)
     at_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -73,3 +76,5 @@ async def _hold(
                 steering.cancel_scope.cancel()
         finally:
             printer.close()
+    if printer.nothing_heard:
+        raise NothingHeardError("nothing was heard: no speech in what the microphone gave")

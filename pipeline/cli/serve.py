@@ -1,7 +1,6 @@
 """`talkwire serve`: the local Realtime server."""
 
 import os
-import sys
 from functools import partial
 
 import trio
@@ -13,8 +12,6 @@ from pipeline.edges.keys import read_api_key
 from pipeline.server import app
 from pipeline.server.engines.loader import load as load_engines
 from pipeline.vocabulary.configuration import load
-from pipeline.vocabulary.settings import ServerSettings
-from pipeline.vocabulary.signals import Secret
 
 
 def serve(
@@ -28,12 +25,8 @@ def serve(
     log_to_stderr()
     settings = load(config, [*set_, *port_override("server", port)]).server
     key = read_api_key(os.environ)
-    if key is None:
-        print("talkwire: no key is configured: any bearer may mint client secrets here", file=sys.stderr)  # noqa: T201
-    return perform(partial(_serve, settings, key, json=json))
-
-
-async def _serve(settings: ServerSettings, key: Secret | None, *, json: bool) -> None:
-    engines = await trio.to_thread.run_sync(load_engines, settings, abandon_on_cancel=True)
-    ready = partial(announce, f"ws://{settings.host}:{{port}}/v1/realtime", json=json)
-    await app.serve(settings, engines, api_key=key, ready=ready)
+    shutdown = trio.Event()
+    ready = partial(announce, f"ws://{settings.host}:{{port}}{app.REALTIME_PATH}", json=json)
+    engines = partial(load_engines, settings)
+    work = partial(app.serve, settings, engines, api_key=key, ready=ready, shutdown=shutdown)
+    return perform(work, stop=shutdown.set)
