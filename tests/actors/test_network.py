@@ -1,0 +1,260 @@
+import base64
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from pipeline.actors.network import GARBAGE_MAX, network
+from pipeline.core.overflow import Hold, Overflow
+from pipeline.realtime import events as ev
+from pipeline.realtime import exchange as ex
+from pipeline.realtime.codec import encode_append
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.local_link import LocalLink, open_local_link
+from pipeline.vocabulary.errors import ConnectionLostError, ServiceBusyError
+from pipeline.vocabulary.frames import EncodedFrame, ReplyPacket
+from pipeline.vocabulary.signals import Secret
+
+Link = Callable[[], LocalLink[Any]]
+CANARY = Secret("ek_canary_network")
+
+
+class Rig:
+    """A network actor between a session and a service, both played by the test."""
+
+    def __init__(self, nursery: trio.Nursery, link: Link, floor: Floor, connector: Any, reply: LocalLink[Any]) -> None:
+        self.uplink, self.intents, self.service, self.reply = link(), link(), link(), reply
+        self.connector = connector
+        self.seq = 0
+        run = partial(network, connector=connector, floor=floor)
+        nursery.start_soon(run, self.uplink.receiver, self.intents.receiver, self.reply.sender, self.service.sender)
+
+    def asks(self, intent: ex.Intent) -> None:
+        self.intents.sender.send_nowait(intent)
+
+    async def told(self) -> Any:
+        return await self.service.receiver.receive()
+
+    async def open(self, generation: int = 1, *, flow: bool = True) -> Any:
+        self.asks(ex.Open(generation, CANARY))
+        assert await self.told() == ex.Opened(generation)
+        if flow:
+            self.asks(ex.Flow(generation))
+        return self.connector.wires[-1]
+
+    def captures(self, count: int, *, ends_turn: bool = False) -> None:
+        for index in range(count):
+            message = encode_append(self.seq.to_bytes(2, "little") * 480)
+            last = ends_turn and index == count - 1
+            self.uplink.sender.send_nowait(EncodedFrame(self.seq, trio.current_time(), message, 20.0, last))
+            self.seq += 1
+
+    def packets(self) -> list[ReplyPacket]:
+        packets = []
+        while self.reply.receiver.statistics().items:
+            packets.append(self.reply.receiver.receive_nowait())
+        return packets
+
+
+@pytest.fixture
+def rig(actors: trio.Nursery, link: Link, floor: Floor, connector: Any) -> Rig:
+    return Rig(actors, link, floor, connector, link())
+
+
+def created(response: str) -> ev.ResponseCreated:
+    return ev.ResponseCreated(event_id="e", response=ev.Response(id=response, status="in_progress"))
+
+
+def done(response: str) -> ev.ResponseDone:
+    return ev.ResponseDone(event_id="e", response=ev.Response(id=response, status="completed"))
+
+
+def delta(response: str, pcm: bytes = bytes(960)) -> ev.ResponseOutputAudioDelta:
+    return ev.ResponseOutputAudioDelta(
+        event_id="e", response_id=response, item_id="a1", output_index=0, content_index=0,
+        delta=base64.b64encode(pcm).decode(),
+    )  # fmt: skip
+
+
+def numbers(wire: Any) -> list[int]:
+    """The numbers of the captured frames that the service got."""
+    appended = [event["audio"] for event in wire.sent if event["type"] == "input_audio_buffer.append"]
+    return [int.from_bytes(base64.b64decode(audio)[:2], "little") for audio in appended]
+
+
+async def test_nothing_captured_is_sent_before_the_settings_are_confirmed(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open(flow=False)
+    rig.captures(5)
+    rig.asks(ex.Send(1, ev.ResponseCreate()))
+    await trio.sleep(1)
+    assert wire.types() == ["response.create"]
+    rig.asks(ex.Flow(1))
+    await trio.sleep(0.1)
+    assert numbers(wire) == [0, 1, 2, 3, 4]
+
+
+async def test_control_overtakes_sound_that_waits(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    wire.send_gate = trio.Event()
+    rig.captures(3)
+    await trio.sleep(0.1)
+    rig.asks(ex.Send(1, ev.ResponseCancel()))
+    await trio.sleep(0.1)
+    wire.send_gate.set()
+    await trio.sleep(0.1)
+    assert wire.types().index("response.cancel") <= 1, "at most the frame already being sent goes first"
+    assert numbers(wire) == [0, 1, 2]
+
+
+async def test_speech_of_an_outage_goes_to_the_next_session_in_order(autojump_clock: MockClock, rig: Rig) -> None:
+    first = await rig.open()
+    rig.captures(2)
+    await trio.sleep(0.1)
+    first.lose(ConnectionLostError("gone", cause="reset"))
+    lost = await rig.told()
+    assert (lost.generation, lost.fault.cause) == (1, "reset")
+    rig.captures(3)
+    await trio.sleep(1)
+    second = await rig.open(2)
+    await trio.sleep(0.1)
+    assert (numbers(first), numbers(second)) == ([0, 1], [2, 3, 4])
+
+
+async def test_a_frame_whose_send_failed_is_sent_again(autojump_clock: MockClock, rig: Rig) -> None:
+    first = await rig.open()
+    first.send_gate = trio.Event()
+    rig.captures(1)
+    await trio.sleep(0.1)
+    first.lose(ConnectionLostError("gone", cause="reset"))
+    first.send_gate.set()
+    await rig.told()
+    second = await rig.open(2)
+    await trio.sleep(0.1)
+    assert numbers(second) == [0]
+
+
+async def test_a_refused_connection_is_reported_with_its_reason(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.connector.refusals.append(ServiceBusyError("try later", cause="status_503", retry_after_s=7.0))
+    rig.asks(ex.Open(1, CANARY))
+    lost = await rig.told()
+    assert (lost.fault.kind, lost.fault.retry_after_s) == ("ServiceBusy", 7.0)
+    assert CANARY.value not in repr(lost)
+
+
+async def test_the_end_of_talk_commits_after_the_last_frame(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    rig.captures(5, ends_turn=True)
+    await trio.sleep(0.1)
+    assert wire.types() == ["input_audio_buffer.append"] * 5 + ["input_audio_buffer.commit"]
+
+
+async def test_too_little_talk_is_cleared_instead_of_committed(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    rig.captures(4, ends_turn=True)
+    await trio.sleep(0.1)
+    assert wire.types()[-1] == "input_audio_buffer.clear"
+
+
+async def test_replies_are_numbered_and_their_first_sound_is_told_once(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    for response in ("r1", "r2"):
+        wire.say(created(response))
+        wire.say(delta(response))
+        wire.say(delta(response, b"\1"))
+        wire.say(done(response))
+    await trio.sleep(0.1)
+    told = [await rig.told() for _ in range(6)]
+    assert [(type(signal).__name__, signal.turn) for signal in told] == [
+        ("Received", 1), ("ReplyBegan", 1), ("Received", 1), ("Received", 2), ("ReplyBegan", 2), ("Received", 2),
+    ]  # fmt: skip
+    packets = rig.packets()
+    assert [(packet.turn, packet.ends_turn) for packet in packets] == [
+        (1, False), (1, False), (1, True), (2, False), (2, False), (2, True),
+    ]  # fmt: skip
+    assert packets[0].duration_ms == pytest.approx(20)
+
+
+async def test_sound_of_an_unknown_or_finished_response_is_dropped(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    wire.say(delta("stranger"))
+    wire.say(created("r1"))
+    wire.say(done("r1"))
+    wire.say(delta("r1"))
+    await trio.sleep(0.1)
+    assert [packet.payload for packet in rig.packets()] == [""]
+
+
+async def test_a_loss_ends_the_replies_that_were_under_way(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    wire.say(created("r1"))
+    wire.say(delta("r1"))
+    wire.lose(ConnectionLostError("gone", cause="close_1001"))
+    await trio.sleep(0.1)
+    assert [packet.ends_turn for packet in rig.packets()] == [False, True]
+
+
+async def test_a_reply_too_long_to_hold_is_reported_and_the_reader_goes_on(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor, connector: Any
+) -> None:
+    reply: LocalLink[Any] = open_local_link("reply", Hold(100, "ms"), Overflow.FAIL)
+    rig = Rig(actors, link, floor, connector, reply)
+    wire = await rig.open()
+    wire.say(created("r1"))
+    for _ in range(20):
+        wire.say(delta("r1"))
+    wire.say(created("r2"))
+    await trio.sleep(0.1)
+    told = [await rig.told() for _ in range(4)]
+    assert [type(signal).__name__ for signal in told] == ["Received", "ReplyBegan", "ReplyOverflow", "Received"]
+
+
+async def test_unknown_events_are_ignored_and_unreadable_ones_end_the_session_only_in_numbers(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    wire = await rig.open()
+    wire.say_text('{"type": "future.event", "event_id": "e"}')
+    for _ in range(GARBAGE_MAX - 1):
+        wire.say_text("not json")
+    await trio.sleep(0.1)
+    assert not wire.closed
+    wire.say_text("[]")
+    lost = await rig.told()
+    assert lost.fault.kind == "Protocol"
+
+
+async def test_closing_renders_the_books(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    rig.captures(3)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(1))
+    assert await rig.told() == ex.Closed(1, {"captured": 3, "sent": 3, "spooled": 0})
+    assert wire.closed
+
+
+async def test_closing_without_a_socket_renders_the_books_too(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.captures(2)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(9))
+    assert await rig.told() == ex.Closed(9, {"captured": 2, "sent": 0, "spooled": 2})
+
+
+async def test_intents_for_a_socket_that_is_gone_mean_nothing(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open(2)
+    rig.asks(ex.Send(1, ev.ResponseCancel()))
+    rig.asks(ex.Flow(1))
+    await trio.sleep(0.1)
+    assert wire.sent == []
+
+
+async def test_turns_are_numbered_above_the_floor_of_an_earlier_life(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, connector: Any
+) -> None:
+    floor = Floor()
+    floor.raise_to(41)
+    rig = Rig(actors, link, floor, connector, link())
+    wire = await rig.open()
+    wire.say(created("r1"))
+    assert (await rig.told()).turn == 42
