@@ -4,9 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from pipeline.core.overflow import Hold, Overflow
 from pipeline.core.retry import RestartIntensity
-from pipeline.runtime.graph import ActorSpec, Restart
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.graph import ActorSpec, LinkSpec, Restart, bind
+from pipeline.runtime.local_link import open_local_links
+from pipeline.runtime.ports import Receiver, Sender
 from pipeline.runtime.supervisor import Happening, Incident, most_telling, run
 from pipeline.vocabulary.errors import (
     CrashLoopError,
@@ -79,7 +84,7 @@ def ending(house: House, after_s: float) -> ActorSpec:
     return spec("end", house.actor("end", None, life_s=after_s), Restart.TRANSIENT, significant=True)
 
 
-async def test_actors_start_in_order_and_stop_in_reverse(house: House) -> None:
+async def test_actors_start_in_order_and_stop_in_reverse(house: House, autojump_clock: MockClock) -> None:
     actors = [spec(name, house.actor(name)) for name in "abcdef"]
     with trio.move_on_after(1):
         await house.run(*actors)
@@ -87,7 +92,7 @@ async def test_actors_start_in_order_and_stop_in_reverse(house: House) -> None:
     assert house.incidents == []
 
 
-async def test_each_actor_has_stopped_before_the_one_before_it_is_told(house: House) -> None:
+async def test_each_actor_has_stopped_before_the_one_before_it_is_told(house: House, autojump_clock: MockClock) -> None:
     told: list[tuple[str, float]] = []
 
     def slow(name: str) -> Actor:
@@ -108,7 +113,7 @@ async def test_each_actor_has_stopped_before_the_one_before_it_is_told(house: Ho
     assert [round(at_s - start_s, 3) for _, at_s in told] == [1.0, 1.3, 1.6]
 
 
-async def test_a_failed_actor_takes_those_after_it_along(house: House) -> None:
+async def test_a_failed_actor_takes_those_after_it_along(house: House, autojump_clock: MockClock) -> None:
     error = DeviceError("unplugged")
     await house.run(
         ending(house, 10),
@@ -137,14 +142,16 @@ async def test_a_failed_actor_takes_those_after_it_along(house: House) -> None:
         (Restart.TEMPORARY, DeviceError("x"), 1),
     ],
 )
-async def test_the_restart_rule_decides(house: House, restart: Restart, error: Exception | None, starts: int) -> None:
+async def test_the_restart_rule_decides(
+    house: House, autojump_clock: MockClock, restart: Restart, error: Exception | None, starts: int
+) -> None:
     await house.run(ending(house, 10), spec("a", house.actor("a", error), restart))
     assert house.starts["a"] == starts
     assert (("a", Happening.FAILED) in house.happened()) == (error is not None)
     assert (("a", Happening.RESTARTED) in house.happened()) == (starts == 2)
 
 
-async def test_a_finished_actor_is_not_revived_with_the_others(house: House) -> None:
+async def test_a_finished_actor_is_not_revived_with_the_others(house: House, autojump_clock: MockClock) -> None:
     await house.run(
         ending(house, 10),
         spec("a", house.actor("a", DeviceError("x"), life_s=2)),
@@ -154,7 +161,7 @@ async def test_a_finished_actor_is_not_revived_with_the_others(house: House) -> 
     assert house.starts == {"end": 1, "a": 2, "b": 1, "c": 2}
 
 
-async def test_the_last_one_to_finish_ends_the_program(house: House) -> None:
+async def test_the_last_one_to_finish_ends_the_program(house: House, autojump_clock: MockClock) -> None:
     await house.run(
         spec("a", house.actor("a", None), Restart.TRANSIENT),
         spec("b", house.actor("b", DeviceError("x"), life_s=3), Restart.TEMPORARY),
@@ -162,7 +169,7 @@ async def test_the_last_one_to_finish_ends_the_program(house: House) -> None:
     assert trio.current_time() == pytest.approx(3)
 
 
-async def test_too_many_restarts_are_a_crash_loop(house: House) -> None:
+async def test_too_many_restarts_are_a_crash_loop(house: House, autojump_clock: MockClock) -> None:
     last = [DeviceError(f"unplugged {i}") for i in range(9)]
     house.intensity = RestartIntensity(3, 60)
     with pytest.raises(CrashLoopError, match=r"a failed: unplugged 3") as caught:
@@ -173,27 +180,27 @@ async def test_too_many_restarts_are_a_crash_loop(house: House) -> None:
     assert house.diary[-2:] == ["-a", "-b"]
 
 
-async def test_restarts_far_apart_are_no_crash_loop(house: House) -> None:
+async def test_restarts_far_apart_are_no_crash_loop(house: House, autojump_clock: MockClock) -> None:
     house.intensity = RestartIntensity(3, 60)
     failures = [DeviceError("x")] * 9
     await house.run(ending(house, 1000), spec("a", house.actor("a", *failures, life_s=21)))
     assert house.starts["a"] == 10
 
 
-async def test_the_text_of_a_foreign_error_stays_out_of_the_message(house: House) -> None:
+async def test_the_text_of_a_foreign_error_stays_out_of_the_message(house: House, autojump_clock: MockClock) -> None:
     house.intensity = RestartIntensity(0, 60)
     with pytest.raises(CrashLoopError, match="ValueError") as caught:
         await house.run(spec("a", house.actor("a", ValueError("canary-7"))))
     assert "canary-7" not in str(caught.value)
 
 
-async def test_an_actor_that_ends_without_reason_counts(house: House) -> None:
+async def test_an_actor_that_ends_without_reason_counts(house: House, autojump_clock: MockClock) -> None:
     house.intensity = RestartIntensity(1, 60)
     with pytest.raises(CrashLoopError, match="a ended although it should not"):
         await house.run(spec("a", house.actor("a", None, None, None)))
 
 
-async def test_a_verdict_stop_ends_everything_with_that_error(house: House) -> None:
+async def test_a_verdict_stop_ends_everything_with_that_error(house: House, autojump_clock: MockClock) -> None:
     refused = CredentialRefusedError("the key is wrong")
     with pytest.raises(CredentialRefusedError) as caught:
         await house.run(spec("a", house.actor("a")), spec("b", house.actor("b", refused)), spec("c", house.actor("c")))
@@ -201,7 +208,7 @@ async def test_a_verdict_stop_ends_everything_with_that_error(house: House) -> N
     assert house.diary == ["+a", "+b", "+c", "-b", "-c", "-a"]
 
 
-async def test_a_verdict_stop_is_found_inside_groups(house: House) -> None:
+async def test_a_verdict_stop_is_found_inside_groups(house: House, autojump_clock: MockClock) -> None:
     refused = NothingHeardError("silence")
     group = ExceptionGroup("outer", [ValueError("x"), ExceptionGroup("inner", [LinkClosedError("x"), refused])])
     with pytest.raises(NothingHeardError):
@@ -209,7 +216,7 @@ async def test_a_verdict_stop_is_found_inside_groups(house: House) -> None:
     assert house.incidents == [Incident("a", Happening.FAILED, refused)]
 
 
-async def test_a_verdict_stop_while_cleaning_up_is_raised(house: House) -> None:
+async def test_a_verdict_stop_while_cleaning_up_is_raised(house: House, autojump_clock: MockClock) -> None:
     async def act() -> None:
         try:
             await trio.sleep_forever()
@@ -220,7 +227,7 @@ async def test_a_verdict_stop_while_cleaning_up_is_raised(house: House) -> None:
         await house.run(ending(house, 1), spec("a", act))
 
 
-async def test_a_failure_while_cleaning_up_is_reported_and_not_raised(house: House) -> None:
+async def test_a_failure_while_cleaning_up_is_reported_and_not_raised(house: House, autojump_clock: MockClock) -> None:
     async def act() -> None:
         try:
             await trio.sleep_forever()
@@ -231,7 +238,7 @@ async def test_a_failure_while_cleaning_up_is_reported_and_not_raised(house: Hou
     assert house.happened() == [("a", Happening.FAILED)]
 
 
-async def test_a_significant_temporary_actor_passes_its_failure_on(house: House) -> None:
+async def test_a_significant_temporary_actor_passes_its_failure_on(house: House, autojump_clock: MockClock) -> None:
     with pytest.raises(DeviceError):
         await house.run(
             spec("a", house.actor("a")),
@@ -240,7 +247,9 @@ async def test_a_significant_temporary_actor_passes_its_failure_on(house: House)
     assert house.diary[-1] == "-a"
 
 
-async def test_a_significant_transient_actor_is_restarted_when_it_fails(house: House) -> None:
+async def test_a_significant_transient_actor_is_restarted_when_it_fails(
+    house: House, autojump_clock: MockClock
+) -> None:
     await house.run(
         spec("a", house.actor("a", DeviceError("x"), None), Restart.TRANSIENT, significant=True),
         spec("b", house.actor("b")),
@@ -248,7 +257,9 @@ async def test_a_significant_transient_actor_is_restarted_when_it_fails(house: H
     assert house.starts == {"a": 2, "b": 2}
 
 
-async def test_the_end_of_the_program_beats_a_restart_at_the_same_moment(house: House) -> None:
+async def test_the_end_of_the_program_beats_a_restart_at_the_same_moment(
+    house: House, autojump_clock: MockClock
+) -> None:
     await house.run(
         spec("a", house.actor("a", DeviceError("x"), life_s=1)),
         spec("b", house.actor("b", clean_s=0.4)),
@@ -257,7 +268,7 @@ async def test_the_end_of_the_program_beats_a_restart_at_the_same_moment(house: 
     assert house.starts == {"a": 1, "b": 1, "end": 1}
 
 
-async def test_an_end_during_a_restart_is_noticed(house: House) -> None:
+async def test_an_end_during_a_restart_is_noticed(house: House, autojump_clock: MockClock) -> None:
     await house.run(
         spec("a", house.actor("a", DeviceError("x"), life_s=1)),
         ending(house, 1.2),
@@ -266,7 +277,9 @@ async def test_an_end_during_a_restart_is_noticed(house: House) -> None:
     assert house.starts == {"a": 1, "b": 1, "end": 1}
 
 
-async def test_an_earlier_failure_during_a_restart_widens_it_to_one_restart(house: House) -> None:
+async def test_an_earlier_failure_during_a_restart_widens_it_to_one_restart(
+    house: House, autojump_clock: MockClock
+) -> None:
     house.intensity = RestartIntensity(1, 60)
     await house.run(
         ending(house, 10),
@@ -278,7 +291,9 @@ async def test_an_earlier_failure_during_a_restart_widens_it_to_one_restart(hous
     assert house.happened().count(("a", Happening.RESTARTED)) == 1
 
 
-async def test_an_overdue_actor_is_reported_and_does_not_hold_up_the_others(house: House) -> None:
+async def test_an_overdue_actor_is_reported_and_does_not_hold_up_the_others(
+    house: House, autojump_clock: MockClock
+) -> None:
     stopped_s: dict[str, float] = {}
 
     async def prompt() -> None:
@@ -293,14 +308,14 @@ async def test_an_overdue_actor_is_reported_and_does_not_hold_up_the_others(hous
     assert trio.current_time() == pytest.approx(4), "trio cannot leave a task behind"
 
 
-async def test_there_are_never_two_incarnations(house: House) -> None:
+async def test_there_are_never_two_incarnations(house: House, autojump_clock: MockClock) -> None:
     with pytest.raises(CrashLoopError, match="slow does not stop"):
         await house.run(spec("a", house.actor("a", DeviceError("x"))), spec("slow", house.actor("slow", clean_s=3)))
     assert house.starts == {"a": 1, "slow": 1}
     assert house.happened() == [("a", Happening.FAILED), ("slow", Happening.OVERDUE)]
 
 
-async def test_cancelled_before_it_began_it_still_returns(house: House) -> None:
+async def test_cancelled_before_it_began_it_still_returns(house: House, autojump_clock: MockClock) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         await house.run(*(spec(name, house.actor(name)) for name in "ab"))
@@ -309,7 +324,7 @@ async def test_cancelled_before_it_began_it_still_returns(house: House) -> None:
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.0, 1.1, 1.4, 2.0, 2.2])
-async def test_cancelled_at_any_moment_no_task_is_left(house: House, at_s: float) -> None:
+async def test_cancelled_at_any_moment_no_task_is_left(house: House, autojump_clock: MockClock, at_s: float) -> None:
     before = _tasks()
     with trio.move_on_after(at_s) as scope:
         await house.run(
@@ -323,7 +338,9 @@ async def test_cancelled_at_any_moment_no_task_is_left(house: House, at_s: float
     )
 
 
-async def test_a_keyboard_interrupt_passes_through_after_everything_stopped(house: House) -> None:
+async def test_a_keyboard_interrupt_passes_through_after_everything_stopped(
+    house: House, autojump_clock: MockClock
+) -> None:
     async def interrupt() -> None:
         await trio.sleep(1)
         raise KeyboardInterrupt
@@ -332,6 +349,35 @@ async def test_a_keyboard_interrupt_passes_through_after_everything_stopped(hous
         await house.run(spec("a", house.actor("a")), spec("b", interrupt))
     assert caught.value.subgroup(KeyboardInterrupt) is not None
     assert house.diary == ["+a", "-a"]
+
+
+async def test_links_outlive_the_actors_on_them(house: House, autojump_clock: MockClock) -> None:
+    links = [LinkSpec("numbers", "count.numbers", "add.numbers", Hold(3, "items"), Overflow.WAIT, "order matters")]
+    received: list[int] = []
+
+    async def add(numbers: Receiver[int]) -> None:
+        async for number in numbers:
+            received.append(number)
+            if number % 4 == 3:
+                raise DeviceError("hiccup")
+
+    async def count(numbers: Sender[int]) -> None:
+        for number in range(10):
+            await numbers.send(number)
+            await trio.sleep(0.1)
+        await trio.sleep(1)
+
+    actors = [
+        ActorSpec("count", count, Restart.TRANSIENT, significant=True),
+        ActorSpec("add", add),
+    ]
+    with open_local_links(links, Floor()) as opened:
+        arguments = bind(actors, links, opened, {})
+        await run(actors, arguments, intensity=house.intensity, report=house.incidents.append)
+    assert received == list(range(10))
+    assert house.happened().count(("add", Happening.RESTARTED)) == 2
+    with pytest.raises(LinkClosedError):
+        opened["numbers"].sender.send_nowait(10)
 
 
 @pytest.mark.parametrize(
