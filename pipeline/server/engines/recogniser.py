@@ -90,10 +90,11 @@ def without_hallucination(text: str) -> str:
 
     Besides the phrases of `HALLUCINATIONS` these are notes alone and words in other scripts (dates in Thai on silence).
     """
-    if text.strip(" .,!?").lower() in HALLUCINATIONS or not any(map(str.isalnum, text)):
+    words = text.replace("♪", "").strip()
+    foreign = any(letter.isalpha() and "LATIN" not in unicodedata.name(letter, "") for letter in words)
+    if foreign or words.strip(" .,!?").lower() in HALLUCINATIONS or not any(map(str.isalnum, words)):
         return ""
-    foreign = any(letter.isalpha() and "LATIN" not in unicodedata.name(letter, "") for letter in text)
-    return "" if foreign else text.replace("♪", "").strip()
+    return words
 
 
 def _weights_folder() -> Path:

@@ -39,8 +39,7 @@ class HibariVoice:
     def speak(self, text: str) -> Iterator[bytes]:
         """Yield s16le mono at `RATE_HZ`, one sentence (or clause of a very long one) at a time.
 
-        Each is worked out only when asked for, so a listener who interrupts saves the rest. Text that holds nothing
-        to pronounce yields nothing.
+        Each is worked out only when asked for, so a listener who interrupts saves the rest. Blank text yields nothing.
         """
         noise = np.random.default_rng(NOISE_SEED)
         for sentence in self._hibari.split_sentences(text):

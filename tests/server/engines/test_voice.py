@@ -1,0 +1,63 @@
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from pipeline.server.engines.interfaces import Engines
+from pipeline.server.engines.voice import HibariVoice
+from pipeline.vocabulary.errors import ConfigurationError
+from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
+
+pytestmark = pytest.mark.engines
+
+ANSWER = "The lift is behind you, to the right. The stairs are next to it."
+
+
+def test_what_is_spoken_is_understood(engines: Engines, word_errors: Callable[[str, str], int]) -> None:
+    sound = b"".join(engines.voice.speak(ANSWER))
+    assert word_errors(ANSWER, engines.recogniser.transcribe(sound)) == 0
+
+
+def test_the_first_sentence_comes_before_the_second_is_worked_out(engines: Engines) -> None:
+    assert isinstance(engines.voice, HibariVoice)
+    synthesised = []
+    whole = list(engines.voice.speak(ANSWER))
+    spoken = engines.voice.speak(ANSWER)
+    synthesised.append(next(spoken))
+    spoken.close()  # type: ignore[attr-defined]  # a generator, so that nothing of the rest is computed
+    assert len(whole) == 2
+    assert synthesised == whole[:1]
+
+
+def test_nobody_waits_for_silence_before_a_sentence(engines: Engines) -> None:
+    for sentence in engines.voice.speak(ANSWER):
+        samples = np.abs(np.frombuffer(sentence, "<i2").astype(np.int32))
+        first_audible_ms = int(np.argmax(samples > 32_768 * 10 ** (-50 / 20))) * 1_000 / RATE_HZ
+        assert first_audible_ms < 100
+        assert len(sentence) / BYTES_PER_MS > 1_000
+
+
+def test_the_same_words_are_the_same_bytes_also_when_threads_share_the_voice(engines: Engines) -> None:
+    alone = b"".join(engines.voice.speak(ANSWER))
+    together = threading.Barrier(3)
+
+    def speak() -> bytes:
+        together.wait(timeout=5)
+        return b"".join(engines.voice.speak(ANSWER))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert {future.result() for future in [pool.submit(speak) for _ in range(3)]} == {alone}
+
+
+@pytest.mark.parametrize("text", ["", "  \n "])
+def test_blank_text_is_no_sound(engines: Engines, text: str) -> None:
+    assert not list(engines.voice.speak(text))
+
+
+@pytest.mark.parametrize("name", ["fenrir", "nobody", ""])
+def test_a_voice_that_would_be_fetched_from_the_network_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r'server\.voice: .*"' + name + '".*: heart') as refused:
+        HibariVoice(name)
+    assert "\n" not in refused.value.message
