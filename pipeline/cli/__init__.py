@@ -24,7 +24,7 @@ COMMANDS = {
     "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as the shell counts
-PIPE_CLOSED = 141  # 128 + SIGPIPE, likewise
+PIPE_CLOSED = 1  # what rich says too when the reader of its help has left
 USAGE = 2
 
 

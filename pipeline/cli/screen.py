@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -56,7 +56,7 @@ class Screen:
         self._console.print(f"{who:>9}  {what}", highlight=False, markup=False, soft_wrap=True)
 
 
-def timeline_table(timeline_ms: dict[str, float]) -> RenderableType:
+def timeline_table(timeline_ms: dict[str, float]) -> Table:
     """The timeline of design §9 as a table."""
     table = Table(title="from the last sound of the question", title_justify="left")
     table.add_column("ms", justify="right")

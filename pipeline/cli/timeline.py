@@ -88,12 +88,12 @@ def _x(at_ms: float, total_ms: float) -> float:
 
 
 def _lane(timeline_ms: dict[str, float], total_ms: float, question: str, reply: str) -> Iterator[str]:
-    zero, end = _x(0, total_ms), _x(total_ms, total_ms)
-    yield _box("question", LEFT, zero, "question", question)
-    for segment in segments(timeline_ms):
+    stretches = segments(timeline_ms)
+    yield _box("question", LEFT, _x(0, total_ms), "question", question)
+    for segment in stretches:
         took = f"{segment.end_ms - segment.start_ms:.0f} ms"
         yield _box(segment.kind, _x(segment.start_ms, total_ms), _x(segment.end_ms, total_ms), segment.label, took)
-    yield _box("reply", end, WIDTH - RIGHT, "reply", reply)
+    yield _box("reply", _x(stretches[-1].end_ms if stretches else 0, total_ms), WIDTH - RIGHT, "reply", reply)
 
 
 def _box(kind: str, left: float, right: float, label: str, detail: str) -> str:

@@ -1,0 +1,105 @@
+"""Notices as lines: JSON for programs, text for people, and never a wait for either."""
+
+import os
+
+import pytest
+import trio
+import trio.testing
+
+from pipeline.cli.notices import HELD_LINES, NoticePrinter, json_line, text_line
+from pipeline.vocabulary.errors import ConnectionLostError
+from pipeline.vocabulary.signals import (
+    CallState,
+    FaultNotice,
+    FinishedNotice,
+    Notice,
+    StateNotice,
+    TimelineNotice,
+    TranscriptNotice,
+)
+
+STATE = StateNotice(CallState.USER_SPEAKING, 1.5)
+WORDS = TranscriptNotice("user", "item_1", "the secret word", final=True)
+FAULT = ConnectionLostError("the line is gone", cause="refused").fault()
+
+
+def text(notice: Notice) -> str | None:
+    return text_line(notice, with_speech=True)
+
+
+def test_json_is_the_shape_of_the_control_protocol() -> None:
+    assert json_line(STATE) == '{"event":"state","state":"user_speaking","at_s":1.5}'
+
+
+@pytest.mark.parametrize(
+    ("notice", "line"),
+    [
+        (STATE, "user speaking"),
+        (WORDS, "  user: the secret word"),
+        (TranscriptNotice("user", "item_1", "the sec", final=False), None),
+        (TimelineNotice(1, {"committed": 410.0, "first_audible_sample": 812.4}), "  answered after 812 ms"),
+        (TimelineNotice(1, {"committed": 410.0}), None),
+        (FaultNotice(FAULT, None), "  the line is gone"),
+        (FaultNotice(FAULT, 0.25), "  the line is gone; trying again in 0.2 s"),
+        (FinishedNotice(1, heard_speech=True, frames={}), "finished after 1 reply"),
+        (FinishedNotice(2, heard_speech=True, frames={}), "finished after 2 replies"),
+    ],
+)
+def test_text_is_for_a_person(notice: Notice, line: str | None) -> None:
+    assert text(notice) == line
+
+
+def test_words_spoken_stay_out_of_a_log() -> None:
+    assert text_line(WORDS, with_speech=False) is None
+
+
+async def test_lines_are_printed_in_order_and_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = NoticePrinter(text)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(printer.run)
+        for turns in range(50):
+            printer.notify(FinishedNotice(turns, heard_speech=True, frames={}))
+        printer.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines] == [str(turns) for turns in range(50)]
+
+
+def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, True)
+
+    async def hold() -> NoticePrinter:
+        printer = NoticePrinter(lambda _: "x" * 10_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(printer.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(HELD_LINES + 50):
+                printer.notify(STATE)
+            printer.close()
+        return printer
+
+    with os.fdopen(write_end, "w") as stuck, os.fdopen(read_end, "rb"):
+        monkeypatch.setattr("sys.stdout", stuck)
+        printer = trio.run(hold, clock=trio.testing.MockClock(autojump_threshold=0.05))
+        assert printer.dropped >= 40
+        monkeypatch.undo()
+        os.set_blocking(stuck.fileno(), False)
+
+
+async def test_a_reader_that_leaves_ends_the_printing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pipeline.cli.notices._write", refuse)
+    printer = NoticePrinter(text)
+    printer.notify(STATE)
+    with pytest.raises(BrokenPipeError):
+        await printer.run()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_it_remembers_whether_anything_was_heard(heard: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    printer = NoticePrinter(text)
+    assert not printer.nothing_heard
+    printer.notify(FinishedNotice(0, heard_speech=heard, frames={}))
+    assert printer.nothing_heard is not heard
