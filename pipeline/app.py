@@ -1,7 +1,9 @@
 """Settings, the map and the edges become a running endpoint."""
 
+import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -18,6 +20,7 @@ from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, supervisor
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import open_local_links
+from pipeline.vocabulary.errors import TalkwireError
 from pipeline.vocabulary.settings import Settings
 from pipeline.vocabulary.signals import Notice, Secret
 
@@ -120,4 +123,14 @@ def _settings_of_actors(
 
 
 def _log_incident(incident: supervisor.Incident) -> None:
-    structlog.get_logger().warning(f"actor {incident.what}", actor=incident.actor, error=repr(incident.error))
+    error = incident.error
+    if error is None:
+        why = ""
+    elif isinstance(error, TalkwireError):
+        why = error.message
+    else:  # the text of a foreign error may hold anything, also speech or a secret: only its kind and place are told
+        places = [
+            f" in {Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        why = type(error).__name__ + "".join(places[-1:])
+    structlog.get_logger().warning(f"actor {incident.what}", actor=incident.actor, why=why)

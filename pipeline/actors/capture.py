@@ -96,10 +96,10 @@ class _Microphone:
                     return
 
     async def _take(self, block: InputBlock) -> None:
-        if self.talking or self._let_through:
-            released = not self.talking
-            await self._send(block.captured_s, block.pcm, ends_turn=released)
-            self._let_through = self.talking
+        talking = self.talking  # once: the key may be released while the frame is on its way
+        if talking or self._let_through:
+            self._let_through = talking
+            await self._send(block.captured_s, block.pcm, ends_turn=not talking)
         if block.speech_end_s is not None:
             await self._activity.send(SpeechEnd(block.speech_end_s))
 

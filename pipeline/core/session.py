@@ -22,6 +22,8 @@ STALL_S: Final = 8.0
 """From the end of speech to the answer's first sound; a session that stays silent longer is replaced (design §6)."""
 LAST_WORD_S: Final = 2.0
 """A finite input has ended and nothing happens: so long may the service still find speech in what it was sent."""
+LAST_FRAMES_S: Final = 0.1
+"""An answered input has ended: so long its last frames may take through the links and onto the wire."""
 DRAIN_S: Final = 2.0
 """Longest wait for network to close the socket and render its books."""
 SECRETS_REFUSED_MAX: Final = 3
@@ -469,7 +471,7 @@ class Session:
         if not done:
             self._timers.pop("last_word", None)
         elif "last_word" not in self._timers:
-            self._timers["last_word"] = self._now + (0.0 if self._turns_heard else LAST_WORD_S)
+            self._timers["last_word"] = self._now + (LAST_FRAMES_S if self._turns_heard else LAST_WORD_S)
 
     def _call_state(self) -> sg.CallState:
         match self.line:

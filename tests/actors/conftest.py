@@ -1,22 +1,18 @@
 """Links for the actors under test, and a guard that ends a test whose actor waits for ever."""
 
 import json
-import math
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
 
 from pipeline.core.overflow import Hold, Overflow
-from pipeline.edges.interfaces import Connection
+from pipeline.edges.simulated import SimulatedConnector, SimulatedPeer
 from pipeline.realtime.codec import encode
 from pipeline.realtime.events import Event
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import LocalLink, open_local_link
-from pipeline.vocabulary.errors import WireError
-from pipeline.vocabulary.signals import Secret
 
 
 @pytest.fixture
@@ -38,68 +34,48 @@ async def actors() -> AsyncGenerator[trio.Nursery, None]:
             nursery.cancel_scope.cancel()
 
 
-class Wire:
-    """A service's end of one socket: what the endpoint sent, and a hand to answer with. Implements Connection."""
+class Service:
+    """The other end of every socket the endpoint opens, in the order of opening; reads unless `reading` is unset."""
 
-    def __init__(self) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.connector = SimulatedConnector()
+        self.wires: list[Wire] = []
+        self.reading = trio.Event()
+        self.reading.set()
+        self._nursery = nursery
+        nursery.start_soon(self._accept)
+
+    async def _accept(self) -> None:
+        async for peer in self.connector.arrivals:
+            self.wires.append(Wire(peer))
+            self._nursery.start_soon(self._read, self.wires[-1])
+
+    async def _read(self, wire: "Wire") -> None:
+        try:
+            while True:
+                await self.reading.wait()
+                wire.sent.append(json.loads(await wire.peer.receive()))
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            wire.closed = True
+
+
+class Wire:
+    """One socket, seen from the service."""
+
+    def __init__(self, peer: SimulatedPeer) -> None:
+        self.peer = peer
         self.sent: list[dict[str, Any]] = []
         self.closed = False
-        self.send_gate = trio.Event()
-        self.send_gate.set()
-        self._inbox_sender, self._inbox = trio.open_memory_channel[str](math.inf)
-        self._lost: WireError | None = None
 
-    def say(self, event: Event) -> None:
-        self._inbox_sender.send_nowait(encode(event))
-
-    def say_text(self, text: str) -> None:
-        self._inbox_sender.send_nowait(text)
-
-    def lose(self, error: WireError) -> None:
-        self._lost = error
-        self._inbox_sender.close()
+    async def say(self, *messages: Event | str) -> None:
+        for message in messages:
+            await self.peer.send(message if isinstance(message, str) else encode(message))
+        await trio.sleep(0.1)
 
     def types(self) -> list[str]:
         return [event["type"] for event in self.sent]
 
-    async def send(self, text: str) -> None:
-        await self.send_gate.wait()
-        if self._lost is not None:
-            raise self._lost
-        self.sent.append(json.loads(text))
-
-    async def receive(self) -> str:
-        try:
-            return await self._inbox.receive()
-        except trio.EndOfChannel:
-            assert self._lost is not None
-            raise self._lost from None
-
-    async def ping(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-class ScriptedConnector:
-    """Gives a fresh `Wire` for every connection, or the error that is next in `refusals`."""
-
-    def __init__(self) -> None:
-        self.refusals: list[WireError] = []
-        self.wires: list[Wire] = []
-
-    @asynccontextmanager
-    async def connect(self, secret: Secret) -> AsyncGenerator[Connection, None]:
-        assert secret.value
-        await trio.lowlevel.checkpoint()
-        if self.refusals:
-            raise self.refusals.pop(0)
-        wire = Wire()
-        self.wires.append(wire)
-        try:
-            yield wire
-        finally:
-            wire.closed = True
-
 
 @pytest.fixture
-def connector() -> ScriptedConnector:
-    return ScriptedConnector()
+def realtime(actors: trio.Nursery) -> Service:
+    return Service(actors)

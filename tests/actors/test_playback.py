@@ -85,7 +85,8 @@ async def test_the_floor_silences_within_one_block_fades_and_reports_what_was_he
     assert not last[8 * 24 :].any(), "faded out within fade_ms"
     [flushed] = rig.reports(rig.flushed)
     total_ms = sum(len(block.pcm) for block in sounding) / 48 - 12
-    assert flushed == Flushed(1, "a1", 0, pytest.approx(total_ms, abs=0.1))
+    assert flushed == Flushed(1, "a1", 0, flushed.heard_ms)
+    assert flushed.heard_ms == pytest.approx(total_ms, abs=0.1)
 
 
 async def test_the_next_turn_sounds_after_a_flush(autojump_clock: MockClock, rig: Rig) -> None:

@@ -6,7 +6,15 @@ from random import Random
 import pytest
 
 from pipeline.core import effects as fx
-from pipeline.core.session import DRAIN_S, LAST_WORD_S, SECRETS_REFUSED_MAX, STALL_S, Session, SessionPlan
+from pipeline.core.session import (
+    DRAIN_S,
+    LAST_FRAMES_S,
+    LAST_WORD_S,
+    SECRETS_REFUSED_MAX,
+    STALL_S,
+    Session,
+    SessionPlan,
+)
 from pipeline.core.session_tables import LINE, TURN, Line, On, Turn, mermaid
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
@@ -90,6 +98,9 @@ class Script:
             if isinstance(effect, fx.Tell) and isinstance(effect.intent, ex.Send)
         ]
 
+    def turn(self) -> Turn:
+        return self.session.turn
+
     def states(self) -> list[sg.CallState]:
         return [notice.state for notice in self.notices() if isinstance(notice, sg.StateNotice)]
 
@@ -123,7 +134,7 @@ def test_a_turn_is_told_state_by_state() -> None:
     script.committed()
     script.response_created(1)
     script.response_done(1)
-    assert script.session.turn is Turn.THINKING, "a service is done long before its sound is heard"
+    assert script.turn() is Turn.THINKING, "a service is done long before its sound is heard"
     script.heard(1, 20)
     assert script.states() == [sg.CallState.SPEAKING]
     script.heard(1, 900, finished=True)
@@ -134,9 +145,12 @@ def test_the_timeline_counts_from_the_last_speech_sample() -> None:
     script = Script().live()
     script.speech_started()
     script.hears(sg.SpeechEnd(script.now))
-    for step in (script.speech_stopped, script.committed, lambda: script.response_created(1)):
-        script.now += 0.1
-        step()
+    script.now += 0.1
+    script.speech_stopped()
+    script.now += 0.1
+    script.committed()
+    script.now += 0.1
+    script.response_created(1)
     script.now += 0.05
     script.hears(ex.ReplyBegan(1, 1, script.now))
     script.now += 0.05
@@ -176,12 +190,12 @@ def test_speech_over_a_running_response_raises_the_floor_and_truncates_what_was_
     script.heard(1, 100)
     script.speech_started("u2")
     assert fx.RaiseFloor(2) in script.effects
-    assert script.session.turn is Turn.INTERRUPTED
+    assert script.turn() is Turn.INTERRUPTED
     assert script.sent() == [], "the service's own detector has cancelled the response"
     script.hears(sg.Flushed(1, "a1", 0, 740.6))
     assert script.sent() == [ev.ConversationItemTruncate(item_id="a1", content_index=0, audio_end_ms=740)]
     script.response_done(1, status="cancelled")
-    assert script.session.turn is Turn.LISTENING
+    assert script.turn() is Turn.LISTENING
 
 
 def test_speech_over_sound_whose_response_is_done_needs_no_confirmation() -> None:
@@ -192,7 +206,7 @@ def test_speech_over_sound_whose_response_is_done_needs_no_confirmation() -> Non
     script.heard(1, 100)
     script.speech_started("u2")
     assert fx.RaiseFloor(2) in script.effects
-    assert script.session.turn is Turn.LISTENING
+    assert script.turn() is Turn.LISTENING
 
 
 def test_an_item_of_which_nothing_was_heard_is_deleted() -> None:
@@ -215,7 +229,7 @@ def test_push_to_talk_clears_talks_commits_and_answers() -> None:
     script.hears(sg.PressTalk())
     assert script.sent() == [ev.InputAudioBufferClear()]
     assert fx.ToCapture(sg.Talk(on=True)) in script.effects
-    assert script.session.turn is Turn.LISTENING
+    assert script.turn() is Turn.LISTENING
     script.hears(sg.PressTalk())
     assert script.effects == [], "a key that is down is not pressed again"
     script.hears(sg.ReleaseTalk())
@@ -232,10 +246,10 @@ def test_a_key_held_too_briefly_means_nothing() -> None:
     script = Script(push_to_talk=True).live()
     script.hears(sg.PressTalk())
     script.service(ev.InputAudioBufferCleared(event_id="e"))
-    assert script.session.turn is Turn.LISTENING, "that was the answer to our own clearing"
+    assert script.turn() is Turn.LISTENING, "that was the answer to our own clearing"
     script.hears(sg.ReleaseTalk())
     script.service(ev.InputAudioBufferCleared(event_id="e"))
-    assert script.session.turn is Turn.QUIET
+    assert script.turn() is Turn.QUIET
 
 
 def test_a_response_created_while_the_key_is_down_is_cancelled() -> None:
@@ -343,7 +357,7 @@ def test_no_answer_replaces_the_session() -> None:
     script.waits(STALL_S)
     assert fx.Tell(ex.Close(1)) in script.effects
     assert [fault.cause for fault in script.faults()] == ["stall"]
-    assert (script.session.line, script.session.turn) == (Line.BACKOFF, Turn.QUIET)
+    assert (script.session.line, script.turn()) == (Line.BACKOFF, Turn.QUIET)
 
 
 def test_noise_the_service_took_for_speech_ends_with_its_empty_transcript() -> None:
@@ -355,7 +369,7 @@ def test_noise_the_service_took_for_speech_ends_with_its_empty_transcript() -> N
             event_id="e", item_id="u1", content_index=0, transcript=" ", usage=ev.Usage(type="duration")
         )
     )
-    assert script.session.turn is Turn.QUIET
+    assert script.turn() is Turn.QUIET
 
 
 def test_a_finished_input_ends_the_call_once_its_answer_was_heard() -> None:
@@ -367,7 +381,7 @@ def test_a_finished_input_ends_the_call_once_its_answer_was_heard() -> None:
     script.response_done(1)
     script.heard(1, 10)
     script.heard(1, 900, finished=True)
-    script.waits(0)
+    script.waits(LAST_FRAMES_S)
     assert script.session.line is Line.DRAINING
     script.hears(ex.Closed(1, {"captured": 100, "sent": 100}))
     assert script.notices()[0] == sg.FinishedNotice(turns=1, heard_speech=True, frames={"captured": 100, "sent": 100})
@@ -448,6 +462,6 @@ def test_losing_a_line_in_the_middle_of_an_answer_lets_it_play_out() -> None:
     script.response_created(1)
     script.heard(1, 10)
     script.hears(ex.Lost(1, LOST))
-    assert script.session.turn is Turn.SPEAKING
+    assert script.turn() is Turn.SPEAKING
     assert not [effect for effect in script.effects if isinstance(effect, fx.RaiseFloor)]
     assert Verdict.RETRY in [fault.verdict for fault in script.faults()]

@@ -1,0 +1,296 @@
+"""The whole endpoint on a virtual clock: real actors, real links, simulated world."""
+
+import base64
+import json
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from pipeline import app
+from pipeline.edges.interfaces import Minted
+from pipeline.edges.pacing import Sound, silence
+from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer, SyntheticMicrophone, tone
+from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
+from pipeline.realtime import events as ev
+from pipeline.realtime.codec import encode
+from pipeline.vocabulary import signals as sg
+from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary.errors import (
+    ConnectionLostError,
+    CredentialExpiredError,
+    CredentialRefusedError,
+    ServiceRefusedError,
+    TalkwireError,
+)
+
+QUESTION_S = 1.0
+ANSWER = tone(1.5).pcm
+CANARY = "ek_canary_app"
+
+
+def minted() -> ScriptedMint:
+    return ScriptedMint(Minted(sg.Secret(CANARY), 600.0))
+
+
+class Commands:
+    """What a person would press, when."""
+
+    def __init__(self, *presses: tuple[float, sg.Command]) -> None:
+        self._presses = presses
+
+    async def commands(self) -> AsyncGenerator[sg.Command, None]:
+        for after_s, command in self._presses:
+            await trio.sleep(after_s)
+            yield command
+
+
+class ScriptedService:
+    """A service that hears speech by its level, answers with a tone, and spoils what it is told to spoil."""
+
+    def __init__(self, connector: SimulatedConnector) -> None:
+        self.connector = connector
+        self.sessions: list[list[dict[str, Any]]] = []
+        self.silent_after_open = 0
+        self.refuse_settings = False
+        self.drop_after_answers = 0
+        self.answers = 0
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            async for peer in self.connector.arrivals:
+                nursery.start_soon(self._serve, peer)
+
+    async def _serve(self, peer: SimulatedPeer) -> None:
+        said: list[dict[str, Any]] = []
+        self.sessions.append(said)
+        if self.silent_after_open:
+            self.silent_after_open -= 1
+            await trio.sleep_forever()
+        send = partial(self._send, peer)
+        try:
+            await send(ev.SessionCreated(event_id="e", session=ev.Session(type="realtime")))
+            await self._converse(peer, said, send)
+        except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    async def _send(self, peer: SimulatedPeer, event: ev.ServerEvent) -> None:
+        await peer.send(encode(event))
+
+    async def _converse(self, peer: SimulatedPeer, said: list[dict[str, Any]], send: Callable[..., Any]) -> None:
+        speaking, quiet, detects = False, 0, True
+        while True:
+            event = json.loads(await peer.receive())
+            said.append(event)
+            match event["type"]:
+                case "session.update" if self.refuse_settings:
+                    await send(ev.ErrorEvent(event_id="e", error=ev.ErrorBody(code="unknown_parameter", message="no")))
+                case "session.update":
+                    detects = event["session"]["audio"]["input"]["turn_detection"] is not None
+                    await send(ev.SessionUpdated(event_id="e", session=ev.Session(type="realtime")))
+                case "input_audio_buffer.append" if detects:
+                    loud = max(base64.b64decode(event["audio"])) > 0
+                    quiet = 0 if loud else quiet + 1
+                    if loud and not speaking:
+                        speaking = True
+                        await send(ev.InputAudioBufferSpeechStarted(event_id="e", audio_start_ms=0, item_id="u"))
+                    elif speaking and quiet == 25:
+                        speaking = False
+                        await send(ev.InputAudioBufferSpeechStopped(event_id="e", audio_end_ms=0, item_id="u"))
+                        await self._answer(peer, send)
+                case "input_audio_buffer.commit":
+                    await send(ev.InputAudioBufferCommitted(event_id="e", item_id="u"))
+                case "response.create":
+                    await self._answer(peer, send)
+
+    async def _answer(self, peer: SimulatedPeer, send: Callable[..., Any]) -> None:
+        self.answers += 1
+        name = f"r{self.answers}"
+        await send(ev.ResponseCreated(event_id="e", response=ev.Response(id=name, status="in_progress")))
+        for start in range(0, len(ANSWER), 9_600):
+            await send(
+                ev.ResponseOutputAudioDelta(
+                    event_id="e", response_id=name, item_id=f"a{self.answers}", output_index=0, content_index=0,
+                    delta=base64.b64encode(ANSWER[start : start + 9_600]).decode(),
+                )
+            )  # fmt: skip
+        if self.drop_after_answers == self.answers:
+            peer.drop(ConnectionLostError("the line was cut", cause="reset"))
+            return
+        await send(ev.ResponseDone(event_id="e", response=ev.Response(id=name, status="completed")))
+
+
+class World:
+    """One endpoint and everything around it."""
+
+    def __init__(self, *overrides: str, script: list[Sound] | None = None) -> None:
+        self.settings = load(overrides=["audio.input=none:", "audio.output=none:", *overrides])
+        self.script = script or [silence(0.2), tone(QUESTION_S), silence(2.0)]
+        self.tokens = [minted() for _ in range(50)]
+        self.commands = Commands()
+        self.connector = SimulatedConnector()
+        self.service = ScriptedService(self.connector)
+        self.loudspeaker = SimulatedLoudspeaker()
+        self.notices: list[sg.Notice] = []
+        self.failure: TalkwireError | None = None
+
+    async def run(self) -> None:
+        edges = app.Edges(
+            SyntheticMicrophone(self.script),
+            self.loudspeaker,
+            self.connector,
+            ScriptedTokenSource(self.tokens),
+            self.commands,
+        )
+        with trio.fail_after(3600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.service.run)
+                try:
+                    await app.run(self.settings, edges, self.notices.append)
+                except TalkwireError as error:
+                    self.failure = error
+                nursery.cancel_scope.cancel()
+
+    def states(self) -> list[str]:
+        return [notice.state.value for notice in self.notices if isinstance(notice, sg.StateNotice)]
+
+    def finished(self) -> sg.FinishedNotice:
+        [notice] = [notice for notice in self.notices if isinstance(notice, sg.FinishedNotice)]
+        return notice
+
+    def causes(self) -> list[str]:
+        return [notice.fault.cause for notice in self.notices if isinstance(notice, sg.FaultNotice)]
+
+    def played(self) -> bytes:
+        return b"".join(block.pcm for block in self.loudspeaker.heard)
+
+
+async def test_a_question_is_answered_bit_exactly_and_the_call_ends(autojump_clock: MockClock) -> None:
+    world = World()
+    await world.run()
+    assert world.states() == ["connecting", "listening", "user_speaking", "thinking", "speaking", "listening", "idle"]
+    assert ANSWER in world.played()
+    frames = world.finished().frames
+    assert frames == {"captured": 160, "sent": 160, "spooled": 0}
+    assert (world.finished().turns, world.finished().heard_speech) == (1, True)
+    [timeline] = [notice for notice in world.notices if isinstance(notice, sg.TimelineNotice)]
+    marks = timeline.timeline_ms
+    assert list(marks) == ["speech_stopped", "response_created", "first_delta", "first_audible_sample"]
+    assert 480 <= marks["speech_stopped"] <= marks["first_audible_sample"] <= 600
+
+
+async def test_the_first_thing_a_session_is_told_is_its_settings(autojump_clock: MockClock) -> None:
+    world = World()
+    await world.run()
+    [said] = world.service.sessions
+    assert said[0]["type"] == "session.update"
+    assert said[0]["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 500
+
+
+async def test_push_to_talk_commits_and_asks_for_the_answer(autojump_clock: MockClock) -> None:
+    world = World("turn.mode=push_to_talk", script=[tone(6)])
+    world.commands = Commands((1.0, sg.PressTalk()), (1.0, sg.ReleaseTalk()), (3.0, sg.Stop()))
+    await world.run()
+    [said] = world.service.sessions
+    kinds = [event["type"] for event in said]
+    assert kinds[-2:] == ["input_audio_buffer.commit", "response.create"]
+    assert 48 <= kinds.count("input_audio_buffer.append") <= 53
+    assert said[0]["session"]["audio"]["input"]["turn_detection"] is None
+    assert ANSWER in world.played()
+
+
+async def test_speaking_over_the_answer_silences_it_and_tells_the_service_what_was_heard(
+    autojump_clock: MockClock,
+) -> None:
+    world = World(script=[tone(1), silence(1.2), tone(1), silence(3)])
+    await world.run()
+    [said] = world.service.sessions
+    [truncated] = [event for event in said if event["type"] == "conversation.item.truncate"]
+    assert truncated["item_id"] == "a1"
+    assert 400 < truncated["audio_end_ms"] < 900
+    assert world.played().count(ANSWER) == 1, "the second answer is whole, the first is not"
+    assert world.finished().turns == 1
+
+
+async def test_a_cut_line_is_mended_with_a_fresh_secret_and_the_settings_again(autojump_clock: MockClock) -> None:
+    world = World(script=[tone(1), silence(3), tone(1), silence(3)])
+    world.service.drop_after_answers = 1
+    await world.run()
+    assert len(world.service.sessions) == 2
+    assert [said[0]["type"] for said in world.service.sessions] == ["session.update"] * 2
+    assert "reconnecting" in world.states()
+    assert world.causes() == ["reset"]
+    assert world.played().count(ANSWER) == 2, "what had arrived plays out, and the next answer comes"
+    frames = world.finished().frames
+    assert frames["captured"] == frames["sent"] == 400
+
+
+async def test_an_expired_secret_is_replaced_at_once(autojump_clock: MockClock) -> None:
+    world = World()
+    world.connector.refusals.append(CredentialExpiredError("expired", cause="status_401"))
+    await world.run()
+    assert world.causes() == ["status_401"]
+    assert world.finished().turns == 1
+
+
+async def test_a_service_that_stays_silent_after_the_upgrade_is_given_up_and_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    world = World()
+    world.service.silent_after_open = 1
+    await world.run()
+    assert world.causes() == ["timeout"]
+    assert world.finished().turns == 1
+
+
+async def test_refused_settings_end_the_endpoint_with_the_reason(autojump_clock: MockClock) -> None:
+    world = World()
+    world.service.refuse_settings = True
+    await world.run()
+    assert isinstance(world.failure, ServiceRefusedError)
+    assert world.states()[-1] == "error"
+
+
+async def test_a_wrong_key_ends_the_endpoint_with_78(autojump_clock: MockClock) -> None:
+    world = World()
+    world.tokens = [ScriptedMint(CredentialRefusedError("the key is wrong", cause="status_401"))]
+    await world.run()
+    assert isinstance(world.failure, CredentialRefusedError)
+    assert world.failure.exit_code == 78
+
+
+async def test_silence_is_reported_as_nothing_heard(autojump_clock: MockClock) -> None:
+    world = World(script=[silence(3)])
+    await world.run()
+    assert not world.finished().heard_speech
+    assert world.finished().frames["captured"] == 150
+
+
+async def test_stop_ends_the_call_in_any_state(autojump_clock: MockClock) -> None:
+    for after_s in (0.0, 0.01, 0.5, 1.9, 2.5):
+        world = World(script=[tone(1), silence(60)])
+        world.commands = Commands((after_s, sg.Stop()))
+        await world.run()
+        assert world.states()[-1] == "idle"
+        frames = world.finished().frames
+        assert frames.pop("captured", 0) == sum(frames.values())
+
+
+async def test_no_secret_reaches_a_notice(autojump_clock: MockClock) -> None:
+    world = World()
+    world.connector.refusals.append(CredentialExpiredError("expired", cause="status_401"))
+    await world.run()
+    assert CANARY not in msgspec.json.encode(world.notices).decode()
+    assert CANARY not in repr(world.notices)
+
+
+@pytest.mark.parametrize("after_ms", range(0, 4000, 130))
+async def test_a_cancelled_endpoint_leaves_nothing_behind(autojump_clock: MockClock, after_ms: int) -> None:
+    world = World()
+    with trio.move_on_after(after_ms / 1000):
+        await world.run()
+    assert trio.lowlevel.current_statistics().tasks_living <= 4, "trio's own and this test's"
