@@ -8,7 +8,7 @@ import msgspec
 from pipeline.vocabulary.configuration import printable
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 
-MAX_ENTRIES: Final = 1_000  # every question is compared with every phrasing
+MAX_ENTRIES: Final = 500  # a desk knows tens; at this many a question still takes only milliseconds
 MAX_PHRASINGS: Final = 50  # per entry
 MAX_PHRASING_CHARACTERS: Final = 200
 MAX_ANSWER_CHARACTERS: Final = 600  # 40 s of speech: more is a lecture
