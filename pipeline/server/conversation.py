@@ -84,6 +84,8 @@ MAX_APPEND_BASE64: Final = 15 * 1024 * 1024
 """Bytes of base64 in one append, the protocol's limit."""
 MIN_COMMIT_MS: Final = 100
 """The protocol's shortest utterance."""
+HEARD_SILENCE_MS: Final = 200
+"""Of the silence that ends a turn the recogniser hears only this much: the rest would cost it time and hold no word."""
 MAX_RECOGNITIONS: Final = 8
 """Utterances of one session waiting for their words; a client that commits faster is told that they failed."""
 SESSION_EXPIRED_CODE: Final = 1001
@@ -210,7 +212,7 @@ class Conversation:
             if self._turn is None or self._detector is None:
                 message = "The input audio buffer is full; commit or clear it first."
                 raise ClientEventError("input_audio_buffer_full", message, "audio")
-            self._end_turn(self._detector.stop().end_ms)
+            self._end_turn(self._detector.stop())
         whole = self._buffer.write(pcm)
         if whole and self._detector is not None:
             self._out.append(Detect(whole))
@@ -318,8 +320,8 @@ class Conversation:
             match detector.hear(probability, heard.hop_ms):
                 case TurnStarted(start_ms):
                     self._begin_turn(start_ms)
-                case TurnStopped(end_ms):
-                    self._end_turn(end_ms)
+                case TurnStopped() as stopped:
+                    self._end_turn(stopped)
         if self._turn is None:
             self._buffer.forget_before(detector.heard_ms - (settings.prefix_padding_ms or 0) - heard.hop_ms)
 
@@ -335,22 +337,22 @@ class Conversation:
             if self._response is not None:
                 self._end_response("cancelled", "turn_detected")
 
-    def _end_turn(self, end_ms: float) -> None:
+    def _end_turn(self, stopped: TurnStopped) -> None:
         assert self._turn is not None, "a turn ends once"
         item_id, start_ms = self._turn
         self._turn = None
-        self._say_stopped(item_id, end_ms)
+        self._say_stopped(item_id, stopped.end_ms)
         settings = self._turn_detection
         if settings is not None and settings.create_response:
             self._owed.add(item_id)
-        self._commit(item_id, self._buffer.take(start_ms, end_ms))
+        self._commit(item_id, self._buffer.take(start_ms, stopped.end_ms), stopped.silence_ms)
 
     def _say_stopped(self, item_id: str, end_ms: float) -> None:
         self._out.append(
             InputAudioBufferSpeechStopped(event_id=self._event_id(), item_id=item_id, audio_end_ms=round(end_ms))
         )
 
-    def _commit(self, item_id: str, pcm: bytes) -> None:
+    def _commit(self, item_id: str, pcm: bytes, silence_ms: float = 0.0) -> None:
         content = [ContentPart(type="input_audio")]
         item = Item(
             id=item_id, object="realtime.item", type="message", status="completed", role="user", content=content
@@ -361,7 +363,8 @@ class Conversation:
             ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before),
             ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before),
         ]
-        self._recognise(item_id, pcm)
+        unheard_bytes = int(max(0.0, silence_ms - HEARD_SILENCE_MS)) * BYTES_PER_MS
+        self._recognise(item_id, pcm[: len(pcm) - unheard_bytes])
 
     # its words
 
@@ -396,14 +399,10 @@ class Conversation:
                 )
             )
         owed = self._settle(item_id)
+        if owed and text:
+            self._begin_owed_response(item_id)
         if self._response is not None and self._response.waits_for == item_id:
             self._generate(text or self._items.last_question())
-        elif owed and text:
-            if self._response is not None:
-                self._complain(_already_active(self._response))
-            else:
-                self._begin_response(ResponseParams(), waits_for=None)
-                self._generate(text)
 
     def _recognition_failed(self, item_id: str, message: str) -> None:
         if self._announces(item_id):
@@ -414,10 +413,16 @@ class Conversation:
                 )
             )
         owed = self._settle(item_id)
-        if owed and self._response is None:
-            self._begin_response(ResponseParams(), waits_for=item_id)
+        if owed:
+            self._begin_owed_response(item_id)
         if self._response is not None and self._response.waits_for == item_id:
             self._fail_response(message)
+
+    def _begin_owed_response(self, item_id: str) -> None:
+        if self._response is None:
+            self._begin_response(ResponseParams(), waits_for=item_id)
+        else:
+            self._complain(_already_active(self._response))
 
     def _announces(self, item_id: str) -> bool:
         """Transcription events are wanted for this item."""

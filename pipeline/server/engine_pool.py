@@ -43,7 +43,7 @@ class EnginePool:
     ) -> None:
         """Answer a question in one worker thread; the callbacks run on the event loop, sound as it becomes ready.
 
-        Cancelling stops the thread before its next chunk: `from_thread` raises there.
+        Cancelling stops the thread at the end of the chunk it is making.
         Raises TalkwireError if brain or voice fails.
         """
         engines = await self._ready()
@@ -53,6 +53,7 @@ class EnginePool:
             trio.from_thread.run_sync(on_text, text)
             if on_audio is not None:
                 for pcm in engines.voice.speak(text):
+                    trio.from_thread.check_cancelled()
                     trio.from_thread.run_sync(on_audio, pcm)
 
         await trio.to_thread.run_sync(work, limiter=self._limiter)

@@ -16,9 +16,10 @@ class TurnStarted(NamedTuple):
 
 
 class TurnStopped(NamedTuple):
-    """Silence lasted long enough; the turn ends at `end_ms`, that silence included."""
+    """Silence lasted long enough; the turn ends at `end_ms`, the last `silence_ms` of silence included."""
 
     end_ms: float
+    silence_ms: float
 
 
 class TurnDetector:
@@ -63,7 +64,8 @@ class TurnDetector:
 
     def stop(self) -> TurnStopped:
         """End the turn here, whatever was heard."""
+        stopped = TurnStopped(self.heard_ms, self._silence_ms)
         self.in_turn = False
         self._silence_ms = 0.0
         self._origin_ms = self.heard_ms
-        return TurnStopped(self.heard_ms)
+        return stopped

@@ -1,0 +1,166 @@
+"""A conversation on the bench, and engines without models for the shell around it."""
+
+import base64
+import itertools
+import math
+import struct
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from msgspec import structs
+
+from pipeline.realtime.client_events import InputAudioBufferAppend
+from pipeline.realtime.codec import ClientEventError, decode_client, encode
+from pipeline.realtime.events import ClientEvent, Event
+from pipeline.server.conversation import Conversation, Output
+from pipeline.server.engines.interfaces import Engines
+from pipeline.server.session_settings import default_session
+from pipeline.server.work import Detect, Heard, RestartDetection, Result
+from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
+
+HOP_MS = 32
+T = TypeVar("T")
+
+
+def make_tone(duration_ms: float, amplitude: int = 8_000) -> bytes:
+    samples = range(round(duration_ms * RATE_HZ / 1000))
+    return b"".join(struct.pack("<h", round(amplitude * math.sin(n * 0.1))) for n in samples)
+
+
+def silence(duration_ms: float) -> bytes:
+    return bytes(round(duration_ms * BYTES_PER_MS))
+
+
+class Bench:
+    """Drives one conversation; every call returns what came out, server events by type and effects by name."""
+
+    def __init__(self, *, cap_s: float = 3600) -> None:
+        numbers = itertools.count(1)
+        session = structs.replace(default_session("model", "heart"), id="sess_1", expires_at=int(cap_s))
+        self.conversation = Conversation(
+            session, lambda prefix: f"{prefix}_{next(numbers)}", expires_s=cap_s, cap_s=cap_s
+        )
+        self.outputs: list[Output] = []  # all of them, in order
+        self._hops = 0.0
+        self._take(self.conversation.open())
+
+    def client(self, event: ClientEvent | str) -> list[str]:
+        """The client sends an event, typed or as JSON text; no work is done for it."""
+        try:
+            return self._take(self.conversation.receive(decode_client(event) if isinstance(event, str) else event))
+        except ClientEventError as refused:
+            return self._take(self.conversation.refuse(refused))
+
+    def work(self, result: Result, now: float = 0.0) -> list[str]:
+        """The shell reports a result."""
+        return self._take(self.conversation.work_done(result, now))
+
+    def hear(self, pcm: bytes, probability: float) -> list[str]:
+        """The client streams sound in 20 ms frames, and the detector finds this probability of speech in all of it."""
+        said: list[str] = []
+        for start in range(0, len(pcm), 20 * BYTES_PER_MS):
+            audio = base64.b64encode(pcm[start : start + 20 * BYTES_PER_MS]).decode()
+            said += self.client(InputAudioBufferAppend(audio=audio))
+            if isinstance(self.outputs[-1], Detect):
+                self._hops += len(self.outputs[-1].pcm) / BYTES_PER_MS / HOP_MS
+                hops, self._hops = divmod(self._hops, 1)
+                said += self.work(Heard([probability] * int(hops), HOP_MS))
+        return [name for name in said if name != "Detect"]
+
+    def speaks(self, speech_ms: float = 500, silence_ms: float = 600) -> list[str]:
+        """The user says something and stops."""
+        return self.hear(bytes(round(speech_ms * BYTES_PER_MS)), 0.9) + self.hear(silence(silence_ms), 0.0)
+
+    def last(self, kind: type[T]) -> T:
+        """The newest output of this kind."""
+        found = [output for output in self.outputs if isinstance(output, kind)]
+        assert found, f"no {kind.__name__} came out"
+        return found[-1]
+
+    def all(self, kind: type[T]) -> list[T]:
+        return [output for output in self.outputs if isinstance(output, kind)]
+
+    def _take(self, outputs: list[Output]) -> list[str]:
+        self.outputs += outputs
+        for output in outputs:
+            if isinstance(output, RestartDetection):
+                self._hops = 0.0
+            if isinstance(output, Event):
+                encode(output)  # everything said can be written
+        return [getattr(output, "type", type(output).__name__) for output in outputs]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture(scope="session")
+def make_bench() -> type[Bench]:
+    return Bench
+
+
+class LoudnessActivity:
+    """Calls a hop speech when it is loud."""
+
+    hop_ms: float = HOP_MS
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def process(self, pcm: bytes) -> list[float]:
+        self._rest += pcm
+        size = HOP_MS * BYTES_PER_MS
+        found = []
+        while len(self._rest) >= size:
+            hop, self._rest = self._rest[:size], self._rest[size:]
+            found.append(1.0 if max(memoryview(hop).cast("h")) > 1_000 else 0.0)
+        return found
+
+
+class LengthRecogniser:
+    """Hears how long an utterance is, to 100 ms; whispers (peak under 2,000) hold no words."""
+
+    def transcribe(self, pcm: bytes) -> str:
+        if max(memoryview(pcm).cast("h"), default=0) < 2_000:
+            return ""
+        return f"{round(len(pcm) / BYTES_PER_MS / 100)} tenths"
+
+
+class EchoBrain:
+    """Says again what it was asked."""
+
+    def answer(self, question: str) -> str:
+        return f"You said: {question or 'nothing'}."
+
+
+class ToneVoice:
+    """Three chunks of half a second; `between` runs before each, so that a test can hold it."""
+
+    def __init__(self) -> None:
+        self.between: Callable[[], None] = lambda: None
+        self.spoken = 0
+
+    def speak(self, text: str) -> Iterator[bytes]:
+        assert text
+        for _ in range(3):
+            self.between()
+            self.spoken += 1
+            yield make_tone(500)
+
+
+@pytest.fixture
+def tone() -> Callable[..., bytes]:
+    """Makes what the detector takes for speech, of so many ms and this amplitude."""
+    return make_tone
+
+
+@pytest.fixture
+def voice() -> ToneVoice:
+    return ToneVoice()
+
+
+@pytest.fixture
+def engines(voice: ToneVoice) -> Engines:
+    return Engines(LoudnessActivity, LengthRecogniser(), EchoBrain(), voice)

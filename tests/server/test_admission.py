@@ -1,0 +1,58 @@
+from pipeline.realtime.events import Session
+from pipeline.server.admission import BAD_KEY, BETA, FULL, NO_MODEL, Admission, Admitted
+from pipeline.server.client_secrets import MAX_SECRETS, ClientSecrets, Issued
+from pipeline.server.session_settings import default_session
+from pipeline.vocabulary.signals import Secret
+
+
+def door(api_key: str | None = None, max_sessions: int = 2) -> Admission:
+    return Admission((api_key and Secret(api_key)) or None, voice="heart", max_sessions=max_sessions)
+
+
+def test_a_secret_opens_sessions_until_it_expires() -> None:
+    admission = door()
+    admission.mint(Secret("ek_1"), None, expires_at=100.0, now=0.0)
+    for _ in range(2):
+        assert isinstance(admission.admit(Secret("ek_1"), model="m", beta=False, now=99.9), Admitted)
+        admission.leave()
+    assert admission.admit(Secret("ek_1"), model="m", beta=False, now=100.0) is BAD_KEY
+
+
+def test_reasons_to_stay_outside() -> None:
+    admission = door("sk", max_sessions=1)
+    assert admission.admit(Secret(""), model="m", beta=False, now=0) is BAD_KEY
+    assert admission.admit(Secret("sk"), model="", beta=False, now=0) is NO_MODEL
+    assert admission.admit(Secret("sk"), model="m", beta=True, now=0) is BETA
+    assert isinstance(admission.admit(Secret("sk"), model="m", beta=False, now=0), Admitted)
+    assert admission.admit(Secret("sk"), model="m", beta=False, now=0) is FULL
+
+
+def test_who_may_mint() -> None:
+    assert door().may_mint(Secret("anything"))
+    assert not door().may_mint(Secret(""))
+    assert door("sk").may_mint(Secret("sk"))
+    assert not door("sk").may_mint(Secret("ek"))
+
+
+def test_the_model_of_the_url_wins() -> None:
+    admission = door()
+    admission.mint(Secret("ek"), Session(type="realtime", model="minted"), expires_at=100.0, now=0.0)
+    admitted = admission.admit(Secret("ek"), model="asked", beta=False, now=0)
+    assert isinstance(admitted, Admitted)
+    assert admitted.session("sess_1", expires_at=7).model == "asked"
+
+
+def test_secrets_are_bounded_and_expired_ones_make_room() -> None:
+    issued = ClientSecrets()
+    session = default_session("m", "heart")
+    for number in range(MAX_SECRETS):
+        assert issued.issue(Secret(f"ek_{number}"), Issued(10.0, session), now=0.0)
+    assert not issued.issue(Secret("ek_more"), Issued(10.0, session), now=0.0)
+    assert issued.issue(Secret("ek_more"), Issued(20.0, session), now=10.0)
+    assert issued.find(Secret("ek_more"), 11.0) is not None
+
+
+def test_no_secret_can_be_read_back() -> None:
+    issued = ClientSecrets()
+    issued.issue(Secret("ek_canary"), Issued(10.0, default_session("m", "heart")), now=0.0)
+    assert "canary" not in repr(vars(issued))
