@@ -17,8 +17,8 @@ async def test_every_link_is_purged_before_a_raise_returns_and_only_by_a_raise()
     purged: list[tuple[str, int]] = []
     floor.register(lambda: purged.append(("reply", floor.value)))
     floor.register(lambda: purged.append(("speech", floor.value)))
-    floor.raise_to(2)
-    floor.raise_to(1)
+    for turn in (2, 2, 1):
+        floor.raise_to(turn)
     assert purged == [("reply", 2), ("speech", 2)]
 
 

@@ -161,6 +161,17 @@ async def test_a_finished_actor_is_not_revived_with_the_others(house: House, aut
     assert house.starts == {"end": 1, "a": 2, "b": 1, "c": 2}
 
 
+async def test_a_transient_actor_that_was_stopped_is_revived_with_the_others(
+    house: House, autojump_clock: MockClock
+) -> None:
+    await house.run(
+        ending(house, 10),
+        spec("a", house.actor("a", DeviceError("x"))),
+        spec("b", house.actor("b"), Restart.TRANSIENT),
+    )
+    assert house.starts["b"] == 2
+
+
 async def test_the_last_one_to_finish_ends_the_program(house: House, autojump_clock: MockClock) -> None:
     await house.run(
         spec("a", house.actor("a", None), Restart.TRANSIENT),
