@@ -1,8 +1,6 @@
 """Client secrets over HTTP: from the token backend, or from the provider itself on machines that may hold its key."""
 
-import socket
 import ssl
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -11,6 +9,7 @@ import trio
 from pipeline.core.credential import remaining_life_s
 from pipeline.core.retry import parse_http_date, parse_retry_after
 from pipeline.edges.interfaces import Minted
+from pipeline.edges.wire_faults import network_error, tls_error
 from pipeline.realtime.client_secrets import (
     DEVICE_HEADER,
     MAX_ANSWER_BYTES,
@@ -32,8 +31,6 @@ from pipeline.vocabulary.errors import (
 )
 from pipeline.vocabulary.settings import TokenSettings
 from pipeline.vocabulary.signals import Secret
-
-_CERTIFICATE_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
 
 
 class TokenClient:
@@ -62,7 +59,7 @@ class TokenClient:
         """Ask for a fresh client secret; never takes longer than `token.deadline_s`.
 
         Raises:
-            ConnectionLostError: no answer; its cause is dns, refused, unreachable, timeout, tls, reset or http.
+            ConnectionLostError: no answer; its cause is one of `wire_faults`, or timeout, reset, http.
             ServiceBusyError: 429 or 5xx.
             CredentialRefusedError: 401 or 403.
             ProtocolError: an answer that is no usable secret.
@@ -132,29 +129,16 @@ class TokenClient:
             hint = "not a client secret; check the address"
         return ProtocolError(f"{said}: {hint}", cause=cause)
 
-    def _lost(self, error: Exception) -> ConnectionLostError:
-        cause, reason = "http", "broke off its answer, or does not speak HTTP; check the address"
-        for source in _sources(error):
-            if isinstance(source, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
-                continue  # how every TLS stream waits for its socket; not what went wrong
-            if isinstance(source, ssl.SSLCertVerificationError):
-                cause, reason = "tls", f"shows a certificate this machine does not trust: {source.verify_message}"
-                if source.verify_code == _CERTIFICATE_NOT_YET_VALID:
-                    reason += "; is the clock of this machine right?"
-            elif isinstance(source, ssl.SSLError):
-                cause, reason = "tls", f"failed the TLS handshake: {source.reason or 'broken off'}"
-            elif isinstance(source, (socket.gaierror, UnicodeError)):
-                cause, reason = "dns", "has a host name nobody knows; check the name and the network"
-            elif isinstance(source, ConnectionRefusedError):
-                cause, reason = "refused", "refuses connections; is the token backend running?"
-            elif isinstance(source, (ConnectionError, trio.BrokenResourceError)):
-                cause, reason = "reset", "cut the connection"
-            elif isinstance(source, OSError):
-                cause, reason = "unreachable", "cannot be reached; check the network"
-            else:
-                continue
-            break
-        return ConnectionLostError(f"{self._shown} {reason}", cause=cause)
+    def _lost(self, error: httpx.TransportError | UnicodeError) -> ConnectionLostError:
+        if isinstance(error, UnicodeError):
+            return network_error(self._shown, error)
+        if isinstance(error, httpx.ConnectError):
+            source = _origin(error)
+            return network_error(self._shown, source) if isinstance(source, OSError) else tls_error(self._shown, error)
+        if isinstance(error, httpx.ReadError | httpx.WriteError):
+            return ConnectionLostError(f"{self._shown} cut the connection", cause="reset")
+        message = f"{self._shown} broke off its answer, or does not speak HTTP; check the address"
+        return ConnectionLostError(message, cause="http")
 
 
 def _mint_request(settings: TokenSettings, model: str, key: Secret | None) -> httpx.Request:
@@ -175,15 +159,12 @@ def _mint_request(settings: TokenSettings, model: str, key: Secret | None) -> ht
         raise ConfigurationError([Problem("token.url", "is no URL with a valid host name")]) from error
 
 
-def _sources(error: BaseException) -> Iterator[BaseException]:
-    """What an exception came from, innermost first: httpx wraps httpcore, which wraps trio, which wraps the system."""
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            yield from _sources(member)
-    before = error.__cause__ or error.__context__
-    if before is not None:
-        yield from _sources(before)
-    yield error
+def _origin(error: BaseException) -> BaseException | None:
+    """Where connecting failed: OSError means TCP or its name look-up, trio's BrokenResourceError the TLS above it."""
+    source: BaseException | None = error
+    while source is not None and not isinstance(source, OSError | trio.BrokenResourceError):
+        source = source.__cause__ or source.__context__  # httpx wraps httpcore, which wraps one of the two
+    return source
 
 
 def _wall_s() -> float:
