@@ -46,7 +46,7 @@ class _Queue(Generic[T]):
         self._overflow = overflow
         self._floor = floor
         self._items_max = math.ceil(hold.amount / PACKET_MS_MIN) if hold.unit == "ms" else int(hold.amount)
-        self._in, self._out = trio.open_memory_channel[T](self._items_max)
+        self._in, self._out = trio.open_memory_channel[tuple[T, float]](self._items_max)  # value and its size
         self._items = 0
         self._held = 0.0
         self._sent = self._received = self._dropped = self._stale = 0
@@ -62,7 +62,8 @@ class _Queue(Generic[T]):
             self._sent += 1
             self._stale += 1
             return True
-        while (decision := self._decide(value)) is Decision.DROP_OLDEST:
+        size = self._hold.size_of(value)
+        while (decision := self._decide(size)) is Decision.DROP_OLDEST:
             self._pop()
             self._dropped += 1
         if decision is Decision.REFUSE:
@@ -70,7 +71,7 @@ class _Queue(Generic[T]):
                 f"link {self.name}: full at {self._hold.amount:g} {self._hold.unit}, nobody takes from it"
             )
         if decision is Decision.ACCEPT:
-            self._push(value)
+            self._push(value, size)
             self._sent += 1
             self.arrival.unpark_all()
         return decision is Decision.ACCEPT
@@ -78,7 +79,7 @@ class _Queue(Generic[T]):
     def take(self) -> T:
         """The oldest value that is not stale. Raises trio.WouldBlock, or LinkClosedError when none can come."""
         try:
-            while self._is_stale(value := self._pop()):
+            while self._is_stale(value := self._pop()[0]):
                 self._stale += 1
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it") from None
@@ -91,11 +92,11 @@ class _Queue(Generic[T]):
         if self._closed:
             return  # a closed channel cannot be filled again; `take` skips what is stale
         for _ in range(self._items):
-            value = self._pop()
+            value, size = self._pop()
             if self._is_stale(value):
                 self._stale += 1
             else:
-                self._push(value)
+                self._push(value, size)
         self.room.unpark_all()
 
     def close_sender(self) -> None:
@@ -126,21 +127,21 @@ class _Queue(Generic[T]):
             stale=self._stale,
         )
 
-    def _decide(self, value: T) -> Decision:
+    def _decide(self, size: float) -> Decision:
         held = self._hold.amount if self._items == self._items_max else self._held
-        return decide(self._overflow, held, self._hold.size_of(value), self._hold)
+        return decide(self._overflow, held, size, self._hold)
 
-    def _push(self, value: T) -> None:
-        self._in.send_nowait(value)
+    def _push(self, value: T, size: float) -> None:
+        self._in.send_nowait((value, size))
         self._items += 1
-        self._held += self._hold.size_of(value)
+        self._held += size
 
-    def _pop(self) -> T:
-        value = self._out.receive_nowait()
+    def _pop(self) -> tuple[T, float]:
+        value, size = self._out.receive_nowait()
         self._items -= 1
         # an empty queue holds nothing, whatever rounding has left over
-        self._held = self._held - self._hold.size_of(value) if self._items else 0.0
-        return value
+        self._held = self._held - size if self._items else 0.0
+        return value, size
 
     def _is_stale(self, value: T) -> bool:
         return self._floor is not None and cast("_Turned", value).turn < self._floor.value
