@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
 import trio
 
 from pipeline.realtime.client_secrets import is_loopback
@@ -64,6 +65,9 @@ async def serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(app.engines.load, engines)
         nursery.start_soon(serve_connections, listening, app)
+        if api_key is None:
+            log = structlog.get_logger("talkwire.server")
+            log.warning("no API key is configured: any bearer on this machine may mint client secrets", port=port)
         ready(port)
         if shutdown is not None:
             await shutdown.wait()

@@ -15,69 +15,16 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
+from pipeline.realtime import events
 from pipeline.realtime.codec import ClientEventError
-from pipeline.realtime.events import (
-    ClientEvent,
-    ContentPart,
-    ConversationItemAdded,
-    ConversationItemCreate,
-    ConversationItemDelete,
-    ConversationItemDeleted,
-    ConversationItemDone,
-    ConversationItemInputAudioTranscriptionCompleted,
-    ConversationItemInputAudioTranscriptionDelta,
-    ConversationItemInputAudioTranscriptionFailed,
-    ConversationItemRetrieve,
-    ConversationItemRetrieved,
-    ConversationItemTruncate,
-    ConversationItemTruncated,
-    ErrorBody,
-    ErrorEvent,
-    InputAudioBufferAppend,
-    InputAudioBufferClear,
-    InputAudioBufferCleared,
-    InputAudioBufferCommit,
-    InputAudioBufferCommitted,
-    InputAudioBufferSpeechStarted,
-    InputAudioBufferSpeechStopped,
-    Item,
-    Response,
-    ResponseAudio,
-    ResponseCancel,
-    ResponseCreate,
-    ResponseParams,
-    ServerEvent,
-    Session,
-    SessionCreated,
-    SessionUpdate,
-    SessionUpdated,
-    TurnDetection,
-    Usage,
-)
+from pipeline.server import work
 from pipeline.server.input_audio import InputAudioBuffer
 from pipeline.server.items import Items
 from pipeline.server.new_item import accepted_item, decoded_audio
 from pipeline.server.response import Ending, ResponseLife
 from pipeline.server.session_settings import check_response, updated
+from pipeline.server.transcriptions import Awaited, Transcriptions
 from pipeline.server.turn_detector import TurnDetector, TurnStarted, TurnStopped
-from pipeline.server.work import (
-    Detect,
-    Effect,
-    Generate,
-    GeneratedAudio,
-    GeneratedText,
-    GenerationEnded,
-    GenerationFailed,
-    Hangup,
-    Heard,
-    Recognise,
-    Recognised,
-    RecognitionFailed,
-    RestartDetection,
-    Result,
-    StopGenerating,
-    Tick,
-)
 from pipeline.vocabulary.frames import BYTES_PER_MS
 
 MAX_APPEND_BASE64: Final = 15 * 1024 * 1024
@@ -86,11 +33,9 @@ MIN_COMMIT_MS: Final = 100
 """The protocol's shortest utterance."""
 HEARD_SILENCE_MS: Final = 200
 """Of the silence that ends a turn the recogniser hears only this much: the rest would cost it time and hold no word."""
-MAX_RECOGNITIONS: Final = 8
-"""Utterances of one session waiting for their words; a client that commits faster is told that they failed."""
 SESSION_EXPIRED_CODE: Final = 1001
 
-Output = ServerEvent | Effect
+Output = events.ServerEvent | work.Effect
 
 
 class Conversation:
@@ -103,7 +48,9 @@ class Conversation:
         cap_s: how long that is, for the farewell.
     """
 
-    def __init__(self, session: Session, new_id: Callable[[str], str], *, expires_s: float, cap_s: float) -> None:
+    def __init__(
+        self, session: events.Session, new_id: Callable[[str], str], *, expires_s: float, cap_s: float
+    ) -> None:
         self.session = session
         self._new_id = new_id
         self._expires_s = expires_s
@@ -113,9 +60,7 @@ class Conversation:
         self._items = Items()
         self._detector: TurnDetector | None = None
         self._turn: tuple[str, float] | None = None  # id of the item to come and where it starts, while a user speaks
-        self._recognising: dict[str, float] = {}  # items whose words are awaited, with the length of their sound in ms
-        self._unasked: set[str] = set()  # those of them whose transcription no event announces
-        self._owed: set[str] = set()  # those of them that get a response
+        self._transcriptions = Transcriptions(new_id)
         self._response: ResponseLife | None = None
         self._generating = False
         self._spoke = False
@@ -124,7 +69,7 @@ class Conversation:
     def open(self) -> list[Output]:
         """The session begins."""
         self._restart_detection()
-        self._out.append(SessionCreated(event_id=self._event_id(), session=self.session))
+        self._out.append(events.SessionCreated(event_id=self._event_id(), session=self.session))
         return self._taken()
 
     def next_deadline_s(self) -> float:
@@ -136,7 +81,7 @@ class Conversation:
         self._complain(error)
         return self._taken()
 
-    def receive(self, event: ClientEvent) -> list[Output]:
+    def receive(self, event: events.ClientEvent) -> list[Output]:
         """Do what the client asks, or tell it why not."""
         assert not self._out, "outputs are taken after every input"
         try:
@@ -146,64 +91,67 @@ class Conversation:
             return self.refuse(ClientEventError(error.code, error.message, error.param, event.event_id))
         return self._taken()
 
-    def work_done(self, result: Result, now: float) -> list[Output]:
+    def work_done(self, result: work.Result, now: float) -> list[Output]:
         """Go on with what the shell has found out."""
         assert not self._out, "outputs are taken after every input"
         match result:
-            case Heard():
+            case work.Heard():
                 self._heard(result)
-            case Recognised():
+            case work.Recognised():
                 self._recognised(result.item_id, result.text)
-            case RecognitionFailed():
+            case work.RecognitionFailed():
                 self._recognition_failed(result.item_id, result.message)
-            case GeneratedText() | GeneratedAudio() | GenerationEnded() | GenerationFailed():
+            case work.GeneratedText() | work.GeneratedAudio() | work.GenerationEnded() | work.GenerationFailed():
                 self._generated(result)
-            case Tick():
+            case work.Tick():
                 self._tick(now)
         return self._taken()
 
     # what the client asks
 
-    def _obey(self, event: ClientEvent) -> None:
+    def _obey(self, event: events.ClientEvent) -> None:
         match event:
-            case InputAudioBufferAppend():
+            case events.InputAudioBufferAppend():
                 self._append(event)
-            case InputAudioBufferCommit():
+            case events.InputAudioBufferCommit():
                 self._commit_by_hand()
-            case InputAudioBufferClear():
+            case events.InputAudioBufferClear():
                 self._clear()
-            case SessionUpdate():
+            case events.SessionUpdate():
                 self._update(event.session)
-            case ResponseCreate():
-                self._create_response(event.response or ResponseParams())
-            case ResponseCancel():
+            case events.ResponseCreate():
+                self._create_response(event.response or events.ResponseParams())
+            case events.ResponseCancel():
                 self._cancel(event.response_id)
             case _:
                 self._obey_about_items(event)
 
     def _obey_about_items(
         self,
-        event: ConversationItemCreate | ConversationItemRetrieve | ConversationItemTruncate | ConversationItemDelete,
+        event: events.ConversationItemCreate
+        | events.ConversationItemRetrieve
+        | events.ConversationItemTruncate
+        | events.ConversationItemDelete,
     ) -> None:
         match event:
-            case ConversationItemCreate():
+            case events.ConversationItemCreate():
                 self._create_item(event)
-            case ConversationItemRetrieve():
+            case events.ConversationItemRetrieve():
                 self._retrieve_item(event.item_id)
-            case ConversationItemTruncate():
+            case events.ConversationItemTruncate():
                 self._truncate_item(event)
-            case ConversationItemDelete():
+            case events.ConversationItemDelete():
                 self._items.remove(event.item_id)
-                self._out.append(ConversationItemDeleted(event_id=self._event_id(), item_id=event.item_id))
+                self._out.append(events.ConversationItemDeleted(event_id=self._event_id(), item_id=event.item_id))
 
-    def _update(self, update: Session) -> None:
+    def _update(self, update: events.Session) -> None:
         before = self._turn_detection
         self.session = updated(self.session, update, voice_locked=self._spoke)
         if self._turn_detection != before:
             self._restart_detection()
-        self._out.append(SessionUpdated(event_id=self._event_id(), session=self.session))
+        self._out.append(events.SessionUpdated(event_id=self._event_id(), session=self.session))
 
-    def _append(self, event: InputAudioBufferAppend) -> None:
+    def _append(self, event: events.InputAudioBufferAppend) -> None:
         if len(event.audio) > MAX_APPEND_BASE64:
             message = f"Invalid 'audio': at most {MAX_APPEND_BASE64} bytes of base64 per event."
             raise ClientEventError("string_above_max_length", message, "audio")
@@ -215,7 +163,7 @@ class Conversation:
             self._end_turn(self._detector.stop())
         whole = self._buffer.write(pcm)
         if whole and self._detector is not None:
-            self._out.append(Detect(whole))
+            self._out.append(work.Detect(whole))
 
     def _commit_by_hand(self) -> None:
         waiting_ms = self._buffer.duration_ms
@@ -237,20 +185,19 @@ class Conversation:
     def _clear(self) -> None:
         self._buffer.clear()
         self._restart_detection()
-        self._out.append(InputAudioBufferCleared(event_id=self._event_id()))
+        self._out.append(events.InputAudioBufferCleared(event_id=self._event_id()))
 
-    def _create_item(self, event: ConversationItemCreate) -> None:
+    def _create_item(self, event: events.ConversationItemCreate) -> None:
         item, pcm = accepted_item(event.item, self._items, self._new_id)
         if self._turn is not None and item.id == self._turn[0]:
             message = f"Error adding item: an item with id '{item.id}' already exists."
             raise ClientEventError("item_create_duplicate_item_id", message)
         assert item.id
         before = self._items.insert(item, event.previous_item_id, len(pcm) / BYTES_PER_MS)
-        self._out.append(ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before))
-        self._out.append(ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before))
+        self._out.append(events.ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before))
+        self._out.append(events.ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before))
         if pcm:
-            self._unasked.add(item.id)
-            self._recognise(item.id, pcm)
+            self._recognise(item.id, pcm, announced=False)
 
     def _retrieve_item(self, item_id: str) -> None:
         entry = self._items.find(item_id)
@@ -260,12 +207,12 @@ class Conversation:
         if any(part.is_audio for part in entry.item.content or []):
             message = "This server does not keep sound: items with audio cannot be retrieved."
             raise ClientEventError("item_retrieve_audio_not_kept", message, "item_id")
-        self._out.append(ConversationItemRetrieved(event_id=self._event_id(), item=entry.item))
+        self._out.append(events.ConversationItemRetrieved(event_id=self._event_id(), item=entry.item))
 
-    def _truncate_item(self, event: ConversationItemTruncate) -> None:
+    def _truncate_item(self, event: events.ConversationItemTruncate) -> None:
         self._items.truncate(event.item_id, event.content_index, event.audio_end_ms)
         self._out.append(
-            ConversationItemTruncated(
+            events.ConversationItemTruncated(
                 event_id=self._event_id(),
                 item_id=event.item_id,
                 content_index=event.content_index,
@@ -273,12 +220,12 @@ class Conversation:
             )
         )
 
-    def _create_response(self, params: ResponseParams) -> None:
+    def _create_response(self, params: events.ResponseParams) -> None:
         check_response(params)
         if self._response is not None:
             raise _already_active(self._response)
-        self._owed.clear()  # what they were owed is this response
-        last_awaited = next(reversed(self._recognising), None)
+        self._transcriptions.owe_nothing()  # what they were owed is this response
+        last_awaited = self._transcriptions.last_item_id
         self._begin_response(params, waits_for=last_awaited)
         if last_awaited is None:
             self._generate(self._items.last_question())
@@ -291,7 +238,7 @@ class Conversation:
     # the user's turn
 
     @property
-    def _turn_detection(self) -> TurnDetection | None:
+    def _turn_detection(self) -> events.TurnDetection | None:
         assert self.session.audio is not None
         assert self.session.audio.input is not None
         detection = self.session.audio.input.turn_detection
@@ -310,9 +257,9 @@ class Conversation:
                 silence_duration_ms=settings.silence_duration_ms or 0,
                 origin_ms=self._buffer.written_ms,
             )
-        self._out.append(RestartDetection())
+        self._out.append(work.RestartDetection())
 
-    def _heard(self, heard: Heard) -> None:
+    def _heard(self, heard: work.Heard) -> None:
         detector, settings = self._detector, self._turn_detection
         if detector is None or settings is None:
             return
@@ -329,11 +276,13 @@ class Conversation:
         item_id = self._new_id("item")
         self._turn = (item_id, start_ms)
         self._out.append(
-            InputAudioBufferSpeechStarted(event_id=self._event_id(), item_id=item_id, audio_start_ms=round(start_ms))
+            events.InputAudioBufferSpeechStarted(
+                event_id=self._event_id(), item_id=item_id, audio_start_ms=round(start_ms)
+            )
         )
         settings = self._turn_detection
         if settings is not None and settings.interrupt_response:
-            self._owed.clear()
+            self._transcriptions.owe_nothing()
             if self._response is not None:
                 self._end_response("cancelled", "turn_detected")
 
@@ -343,76 +292,52 @@ class Conversation:
         self._turn = None
         self._say_stopped(item_id, stopped.end_ms)
         settings = self._turn_detection
-        if settings is not None and settings.create_response:
-            self._owed.add(item_id)
-        self._commit(item_id, self._buffer.take(start_ms, stopped.end_ms), stopped.silence_ms)
+        owed = settings is not None and settings.create_response is True
+        self._commit(item_id, self._buffer.take(start_ms, stopped.end_ms), stopped.silence_ms, owed=owed)
 
     def _say_stopped(self, item_id: str, end_ms: float) -> None:
         self._out.append(
-            InputAudioBufferSpeechStopped(event_id=self._event_id(), item_id=item_id, audio_end_ms=round(end_ms))
+            events.InputAudioBufferSpeechStopped(event_id=self._event_id(), item_id=item_id, audio_end_ms=round(end_ms))
         )
 
-    def _commit(self, item_id: str, pcm: bytes, silence_ms: float = 0.0) -> None:
-        content = [ContentPart(type="input_audio")]
-        item = Item(
+    def _commit(self, item_id: str, pcm: bytes, silence_ms: float = 0.0, *, owed: bool = False) -> None:
+        content = [events.ContentPart(type="input_audio")]
+        item = events.Item(
             id=item_id, object="realtime.item", type="message", status="completed", role="user", content=content
         )
         before = self._items.append(item, len(pcm) / BYTES_PER_MS)
         self._out += [
-            InputAudioBufferCommitted(event_id=self._event_id(), item_id=item_id, previous_item_id=before),
-            ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before),
-            ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before),
+            events.InputAudioBufferCommitted(event_id=self._event_id(), item_id=item_id, previous_item_id=before),
+            events.ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before),
+            events.ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before),
         ]
         unheard_bytes = int(max(0.0, silence_ms - HEARD_SILENCE_MS)) * BYTES_PER_MS
-        self._recognise(item_id, pcm[: len(pcm) - unheard_bytes])
+        self._recognise(item_id, pcm[: len(pcm) - unheard_bytes], owed=owed)
 
     # its words
 
-    def _recognise(self, item_id: str, pcm: bytes) -> None:
-        full = len(self._recognising) >= MAX_RECOGNITIONS
-        self._recognising[item_id] = len(pcm) / BYTES_PER_MS
-        if full:
-            self._recognition_failed(item_id, "Too many utterances are waiting for their transcription.")
+    def _recognise(self, item_id: str, pcm: bytes, *, announced: bool = True, owed: bool = False) -> None:
+        awaited = Awaited(len(pcm) / BYTES_PER_MS, announced=announced, owed=owed)
+        if self._transcriptions.await_words(item_id, awaited):
+            self._out.append(work.Recognise(item_id, pcm))
         else:
-            self._out.append(Recognise(item_id, pcm))
+            self._recognition_failed(item_id, "Too many utterances are waiting for their words.")
 
     def _recognised(self, item_id: str, text: str) -> None:
         entry = self._items.find(item_id)
         if entry is not None:
-            entry_content = [_with_words(part, text) for part in entry.item.content or []]
-            self._items.replace(msgspec.structs.replace(entry.item, content=entry_content))
-        audio_ms = self._recognising[item_id]
-        if self._announces(item_id):
-            if text:
-                self._out.append(
-                    ConversationItemInputAudioTranscriptionDelta(
-                        event_id=self._event_id(), item_id=item_id, content_index=0, delta=text
-                    )
-                )
-            self._out.append(
-                ConversationItemInputAudioTranscriptionCompleted(
-                    event_id=self._event_id(),
-                    item_id=item_id,
-                    content_index=0,
-                    transcript=text,
-                    usage=Usage(type="duration", seconds=audio_ms / 1000),
-                )
-            )
-        owed = self._settle(item_id)
+            content = [_with_words(part, text) for part in entry.item.content or []]
+            self._items.replace(msgspec.structs.replace(entry.item, content=content))
+        told, owed = self._transcriptions.completed(item_id, text, wanted=self._transcribes)
+        self._out += told
         if owed and text:
             self._begin_owed_response(item_id)
         if self._response is not None and self._response.waits_for == item_id:
             self._generate(text or self._items.last_question())
 
     def _recognition_failed(self, item_id: str, message: str) -> None:
-        if self._announces(item_id):
-            error = ErrorBody(type="transcription_error", code="audio_unintelligible", message=message, param=None)
-            self._out.append(
-                ConversationItemInputAudioTranscriptionFailed(
-                    event_id=self._event_id(), item_id=item_id, content_index=0, error=error
-                )
-            )
-        owed = self._settle(item_id)
+        told, owed = self._transcriptions.failed(item_id, message, wanted=self._transcribes)
+        self._out += told
         if owed:
             self._begin_owed_response(item_id)
         if self._response is not None and self._response.waits_for == item_id:
@@ -420,36 +345,28 @@ class Conversation:
 
     def _begin_owed_response(self, item_id: str) -> None:
         if self._response is None:
-            self._begin_response(ResponseParams(), waits_for=item_id)
+            self._begin_response(events.ResponseParams(), waits_for=item_id)
         else:
             self._complain(_already_active(self._response))
 
-    def _announces(self, item_id: str) -> bool:
-        """Transcription events are wanted for this item."""
+    @property
+    def _transcribes(self) -> bool:
         assert self.session.audio is not None
         assert self.session.audio.input is not None
-        return self.session.audio.input.transcription is not None and item_id not in self._unasked
-
-    def _settle(self, item_id: str) -> bool:
-        """The words of this item are no longer awaited; tells whether it is owed a response."""
-        owed = item_id in self._owed
-        del self._recognising[item_id]
-        self._unasked.discard(item_id)
-        self._owed.discard(item_id)
-        return owed
+        return self.session.audio.input.transcription is not None
 
     # the answer
 
-    def _begin_response(self, params: ResponseParams, waits_for: str | None) -> None:
+    def _begin_response(self, params: events.ResponseParams, waits_for: str | None) -> None:
         assert self._response is None, "one response at a time writes into the conversation"
         assert self.session.audio is not None
-        response = Response(
+        response = events.Response(
             id=self._new_id("resp"),
             status="in_progress",
             conversation_id=self._conversation_id,
             output_modalities=params.output_modalities or self.session.output_modalities,
             max_output_tokens=params.max_output_tokens or self.session.max_output_tokens,
-            audio=params.audio or ResponseAudio(output=self.session.audio.output),
+            audio=params.audio or events.ResponseAudio(output=self.session.audio.output),
             metadata=params.metadata,
         )
         self._response = ResponseLife(response, self._new_id("item"), self._items, self._new_id, waits_for)
@@ -459,34 +376,34 @@ class Conversation:
         assert self._response is not None
         self._response.waits_for = None
         self._generating = True
-        self._out.append(Generate(self._response.id, question, self._response.spoken))
+        self._out.append(work.Generate(self._response.id, question, self._response.spoken))
 
-    def _generated(self, result: GeneratedText | GeneratedAudio | GenerationEnded | GenerationFailed) -> None:
+    def _generated(self, result: work.Generation) -> None:
         response = self._response
         if response is None or response.id != result.response_id:
             return  # it was cancelled meanwhile
         match result:
-            case GeneratedText():
+            case work.GeneratedText():
                 self._out += response.words(result.text)
-            case GeneratedAudio():
+            case work.GeneratedAudio():
                 self._spoke = True
                 self._out += response.sound(result.pcm)
-            case GenerationEnded():
+            case work.GenerationEnded():
                 self._generating = False
                 self._end_response("completed")
-            case GenerationFailed():
+            case work.GenerationFailed():
                 self._generating = False
                 self._fail_response(result.message)
         if self._response is not None and response.over_limit:
             self._end_response("incomplete", "max_output_tokens")
 
     def _fail_response(self, message: str) -> None:
-        self._end_response("failed", error=ErrorBody(type="server_error", code="server_error", message=message))
+        self._end_response("failed", error=events.ErrorBody(type="server_error", code="server_error", message=message))
 
-    def _end_response(self, status: Ending, reason: str | None = None, error: ErrorBody | None = None) -> None:
+    def _end_response(self, status: Ending, reason: str | None = None, error: events.ErrorBody | None = None) -> None:
         assert self._response is not None
         if self._generating:
-            self._out.append(StopGenerating(self._response.id))
+            self._out.append(work.StopGenerating(self._response.id))
         self._out += self._response.done(status, reason, error)
         self._generating = False
         self._response = None
@@ -498,10 +415,10 @@ class Conversation:
             return
         message = f"Your session hit the maximum duration of {_duration(self._cap_s)}."
         self._complain(ClientEventError("session_expired", message))
-        self._out.append(Hangup(SESSION_EXPIRED_CODE, message))
+        self._out.append(work.Hangup(SESSION_EXPIRED_CODE, message))
 
     def _complain(self, error: ClientEventError) -> None:
-        self._out.append(ErrorEvent(event_id=self._event_id(), error=error.body()))
+        self._out.append(events.ErrorEvent(event_id=self._event_id(), error=error.body()))
 
     def _event_id(self) -> str:
         return self._new_id("event")
@@ -519,7 +436,7 @@ def _already_active(response: ResponseLife) -> ClientEventError:
     return ClientEventError("conversation_already_has_active_response", message)
 
 
-def _with_words(part: ContentPart, text: str) -> ContentPart:
+def _with_words(part: events.ContentPart, text: str) -> events.ContentPart:
     return msgspec.structs.replace(part, transcript=text) if part.type == "input_audio" else part
 
 

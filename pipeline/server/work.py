@@ -99,6 +99,5 @@ class Tick(NamedTuple):
     """The deadline the conversation asked for has come."""
 
 
-Result = (
-    Heard | Recognised | RecognitionFailed | GeneratedText | GeneratedAudio | GenerationEnded | GenerationFailed | Tick
-)
+Generation = GeneratedText | GeneratedAudio | GenerationEnded | GenerationFailed
+Result = Heard | Recognised | RecognitionFailed | Generation | Tick

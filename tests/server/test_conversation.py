@@ -31,7 +31,7 @@ from pipeline.realtime.events import (
     SessionCreated,
     SessionUpdated,
 )
-from pipeline.server.conversation import MAX_RECOGNITIONS
+from pipeline.server.transcriptions import MAX_AWAITED
 from pipeline.server.work import (
     Generate,
     GeneratedAudio,
@@ -306,7 +306,7 @@ def test_half_samples_are_joined(bench: Any) -> None:
 def test_too_many_utterances_at_once_fail_instead_of_piling_up(bench: Any) -> None:
     bench.client(TRANSCRIBE)
     bench.client(PUSH_TO_TALK)
-    for _ in range(MAX_RECOGNITIONS):
+    for _ in range(MAX_AWAITED):
         bench.client(audio(100))
         assert bench.client(InputAudioBufferCommit())[-1] == "Recognise"
     bench.client(audio(100))
