@@ -105,11 +105,11 @@ def _settings_of_actors(
         push_to_talk=push_to_talk,
         hands_free=push_to_talk and isinstance(settings.audio.input, str) and settings.audio.input.startswith("wav:"),
         volume=settings.audio.volume,
-        connect_deadline_s=settings.service.connect_deadline_s,
-        configure_deadline_s=settings.service.configure_deadline_s,
+        service=settings.service,
+        retry=settings.retry,
     )
     frame_ms = settings.audio.frame_ms
-    machine = partial(Session, plan, settings.retry, Random())  # noqa: S311 - dice of a backoff, not of a secret
+    machine = partial(Session, plan, Random())  # noqa: S311 - dice of a backoff, not of a secret
     return {
         "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
         "credential": {"source": edges.token_source},

@@ -1,7 +1,7 @@
 """What a full link does: the rules, the bound, and the one decision every binding of a link asks for."""
 
 from enum import StrEnum, auto
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -27,7 +27,6 @@ class Decision(StrEnum):
     REFUSE = auto()
 
 
-@runtime_checkable
 class Timed(Protocol):
     """A value with a length: every frame."""
 
@@ -58,11 +57,10 @@ class Hold(msgspec.Struct, frozen=True):
             raise ValueError(f"Hold.amount must be a whole number of items, not {self.amount}")
 
     def size_of(self, value: object) -> float:
-        """What `value` takes of the hold, always above zero. A link bounded in ms carries only timed values."""
+        """What `value` takes of the hold, always above zero. The graph's check has seen that it has a length."""
         if self.unit == "items":
             return 1.0
-        assert isinstance(value, Timed), f"{type(value).__name__} has no duration_ms, its link is bounded in ms"
-        return max(value.duration_ms, EMPTY_VALUE_MS)
+        return max(cast("Timed", value).duration_ms, EMPTY_VALUE_MS)
 
 
 def decide(rule: Overflow, held: float, size: float, hold: Hold) -> Decision:

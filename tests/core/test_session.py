@@ -1,21 +1,16 @@
 """The session as scripts: what happens on the left, what it decides on the right."""
 
-from collections.abc import Callable
 from random import Random
 
 import pytest
 
 from pipeline.core import effects as fx
-from pipeline.core.session import (
-    DRAIN_S,
-    LAST_FRAMES_S,
-    LAST_WORD_S,
-    SECRETS_REFUSED_MAX,
-    STALL_S,
-    Session,
-    SessionPlan,
-)
-from pipeline.core.session_tables import LINE, TURN, Line, On, Turn, mermaid
+from pipeline.core import line as ln
+from pipeline.core import turn as tn
+from pipeline.core.line import DRAIN_S, LINE, SECRETS_REFUSED_MAX, Line, LineMachine
+from pipeline.core.machine import mermaid
+from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, Session, SessionPlan
+from pipeline.core.turn import STALL_S, TURN, Turn, TurnMachine
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
 from pipeline.vocabulary import signals as sg
@@ -26,9 +21,10 @@ from pipeline.vocabulary.errors import (
     MissingTransitionError,
     Verdict,
 )
-from pipeline.vocabulary.settings import RetrySettings
+from pipeline.vocabulary.settings import RetrySettings, ServiceSettings
 
 RETRY = RetrySettings(first_s=0.25, cap_s=10, busy_cap_s=60, reset_after_s=30, attempts_per_minute=15)
+SERVICE = ServiceSettings(url="ws://127.0.0.1/", connect_deadline_s=10, configure_deadline_s=10, close_deadline_s=1)
 UPDATE = ev.SessionUpdate(session=ev.Session(type="realtime"))
 LOST = ConnectionLostError("gone", cause="reset").fault()
 
@@ -38,10 +34,9 @@ class Script:
 
     def __init__(self, *, push_to_talk: bool = False, hands_free: bool = False) -> None:
         plan = SessionPlan(
-            update=UPDATE, push_to_talk=push_to_talk, hands_free=hands_free, volume=1.0,
-            connect_deadline_s=10, configure_deadline_s=10,
+            update=UPDATE, push_to_talk=push_to_talk, hands_free=hands_free, volume=1.0, service=SERVICE, retry=RETRY,
         )  # fmt: skip
-        self.session = Session(plan, RETRY, Random(1))
+        self.session = Session(plan, Random(1))
         self.now = 100.0
         self.generation = 0
         self.effects: list[fx.Effect] = self.session.start(self.now)
@@ -64,7 +59,7 @@ class Script:
         self.hears(ex.Opened(self.generation))
         self.service(ev.SessionCreated(event_id="e", session=ev.Session()))
         self.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
-        assert self.session.line is Line.LIVE
+        assert self.session.line.state is Line.LIVE
         return self
 
     def speech_started(self, item: str = "u1") -> list[fx.Effect]:
@@ -99,7 +94,10 @@ class Script:
         ]
 
     def turn(self) -> Turn:
-        return self.session.turn
+        return self.session.turn.state
+
+    def line(self) -> Line:
+        return self.session.line.state
 
     def states(self) -> list[sg.CallState]:
         return [notice.state for notice in self.notices() if isinstance(notice, sg.StateNotice)]
@@ -291,30 +289,37 @@ def test_an_expired_session_is_replaced() -> None:
     script = Script().live()
     script.error("session_expired")
     assert fx.Tell(ex.Close(1)) in script.effects
-    assert script.session.line is Line.BACKOFF
+    assert script.line() is Line.BACKOFF
 
 
 def test_every_phase_has_a_deadline() -> None:
     script = Script()
     script.waits(10)
-    assert script.session.line is Line.BACKOFF
+    assert script.line() is Line.BACKOFF
     assert [fault.cause for fault in script.faults()] == ["timeout"]
     script.waits(5)
     script.generation = 2
-    script.hears(sg.TokenGrant(2, sg.Secret("ek"), 0))
+    script.hears(sg.TokenGrant(2, sg.Secret("ek"), script.now + 30))
     script.hears(ex.Opened(2))
     script.waits(10)
-    assert script.session.line is Line.BACKOFF, "a socket without a session is no line"
+    assert script.line() is Line.BACKOFF, "a socket without a session is no line"
+
+
+def test_a_secret_that_is_too_old_on_arrival_is_not_used() -> None:
+    script = Script()
+    script.hears(sg.TokenGrant(1, sg.Secret("ek"), script.now))
+    assert [fault.cause for fault in script.faults()] == ["expiry"]
+    assert not [effect for effect in script.effects if isinstance(effect, fx.Tell)]
 
 
 def test_settings_the_service_refuses_end_the_call_with_its_words() -> None:
     script = Script()
     script.generation = 1
-    script.hears(sg.TokenGrant(1, sg.Secret("ek"), 0))
+    script.hears(sg.TokenGrant(1, sg.Secret("ek"), script.now + 30))
     script.hears(ex.Opened(1))
     script.service(ev.SessionCreated(event_id="e", session=ev.Session()))
     script.error("unknown_parameter", "Unknown parameter: 'session.nonsense'.")
-    assert script.session.line is Line.DRAINING
+    assert script.line() is Line.DRAINING
     script.hears(ex.Closed(1, {"captured": 0}))
     [finish] = [effect for effect in script.effects if isinstance(effect, fx.Finish)]
     assert finish.fault is not None
@@ -325,12 +330,12 @@ def test_a_key_that_is_wrong_stops_after_three_fresh_secrets() -> None:
     script = Script()
     refused = CredentialExpiredError("the service refused the client secret", cause="status_401").fault()
     for attempt in range(1, SECRETS_REFUSED_MAX + 1):
-        script.hears(sg.TokenGrant(attempt, sg.Secret("ek"), 0))
+        script.hears(sg.TokenGrant(attempt, sg.Secret("ek"), script.now + 30))
         script.hears(ex.Lost(attempt, refused))
         if attempt < SECRETS_REFUSED_MAX:
-            assert script.session.line is Line.BACKOFF
+            assert script.line() is Line.BACKOFF
             script.waits(11)
-    assert script.session.line is Line.DRAINING
+    assert script.line() is Line.DRAINING
     assert script.states() == [sg.CallState.ERROR]
 
 
@@ -347,7 +352,7 @@ def test_other_errors_are_told_by_code_and_the_call_goes_on() -> None:
     script = Script().live()
     script.error("server_error", "we repeat what you said: my name is Daniel")
     assert [fault.message for fault in script.faults()] == ["the service reported server_error"]
-    assert script.session.line is Line.LIVE
+    assert script.line() is Line.LIVE
 
 
 def test_no_answer_replaces_the_session() -> None:
@@ -357,7 +362,7 @@ def test_no_answer_replaces_the_session() -> None:
     script.waits(STALL_S)
     assert fx.Tell(ex.Close(1)) in script.effects
     assert [fault.cause for fault in script.faults()] == ["stall"]
-    assert (script.session.line, script.turn()) == (Line.BACKOFF, Turn.QUIET)
+    assert (script.line(), script.turn()) == (Line.BACKOFF, Turn.QUIET)
 
 
 def test_noise_the_service_took_for_speech_ends_with_its_empty_transcript() -> None:
@@ -382,7 +387,7 @@ def test_a_finished_input_ends_the_call_once_its_answer_was_heard() -> None:
     script.heard(1, 10)
     script.heard(1, 900, finished=True)
     script.waits(LAST_FRAMES_S)
-    assert script.session.line is Line.DRAINING
+    assert script.line() is Line.DRAINING
     script.hears(ex.Closed(1, {"captured": 100, "sent": 100}))
     assert script.notices()[0] == sg.FinishedNotice(turns=1, heard_speech=True, frames={"captured": 100, "sent": 100})
     assert script.effects[-1] == fx.Finish(None)
@@ -392,7 +397,7 @@ def test_an_input_without_speech_gets_a_last_chance_and_ends() -> None:
     script = Script().live()
     script.hears(sg.InputEnded(100))
     script.waits(LAST_WORD_S - 0.1)
-    assert script.session.line is Line.LIVE
+    assert script.line() is Line.LIVE
     script.waits(0.1)
     script.hears(ex.Closed(1, {}))
     assert script.notices()[0] == sg.FinishedNotice(turns=0, heard_speech=False, frames={})
@@ -426,32 +431,32 @@ def test_transcripts_are_told_as_they_come() -> None:
     assert script.notices() == [sg.TranscriptNotice("assistant", "a1", "We open", final=False)]
 
 
-def test_a_missing_cell_names_both_states() -> None:
+def test_a_missing_cell_names_state_and_event() -> None:
     script = Script()
-    with pytest.raises(MissingTransitionError, match="line connecting, turn quiet: no cell for settings confirmed"):
-        script.session._on_line(On.UPDATED)
+    with pytest.raises(MissingTransitionError, match="line connecting: no cell for settings confirmed"):
+        script.session.line.on(ln.On.UPDATED)
 
 
 def test_every_action_of_the_tables_exists() -> None:
-    methods: list[Callable[[], None]] = [
-        getattr(Session, f"_{action}") for _, action in [*LINE.values(), *TURN.values()]
-    ]
-    assert all(callable(method) for method in methods)
+    for machine, actions in (
+        (LineMachine, {action for _, action in LINE.values()}),
+        (TurnMachine, {action for _, action in TURN.values()}),
+    ):
+        assert [action for action in actions if not hasattr(machine, f"_{action}")] == []
 
 
 def test_the_talk_is_total() -> None:
-    talk = {event for _, event in TURN} - {On.DUE}
-    missing = [(turn, event) for turn in Turn for event in talk if (turn, event) not in TURN]
+    missing = [(turn, event) for turn in Turn for event in set(tn.On) - {tn.On.DUE} if (turn, event) not in TURN]
     assert missing == []
 
 
 def test_the_line_can_be_stopped_from_everywhere_and_every_state_is_reached() -> None:
-    assert [line for line in Line if line is not Line.CLOSED and (line, On.STOP) not in LINE] == []
+    assert [line for line in Line if line is not Line.CLOSED and (line, ln.On.STOP) not in LINE] == []
     assert {target for target, _ in LINE.values()} | {Line.IDLE} == set(Line)
 
 
 def test_the_picture_shows_each_arrow_that_does_something() -> None:
-    picture = mermaid("line", LINE)
+    picture = mermaid(LINE)
     assert "configuring --> live: settings confirmed / go_live" in picture
     assert "nothing" not in picture
 

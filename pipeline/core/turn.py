@@ -1,0 +1,307 @@
+"""The talk over the line: speech, answer, interruption, as a table and its actions."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from pipeline.core import effects as fx
+from pipeline.core.conversation import Conversation
+from pipeline.core.latency import Mark, Timeline
+from pipeline.core.machine import Desk, Machine
+from pipeline.core.service_fault import response_fault
+from pipeline.realtime import events as ev
+from pipeline.realtime import exchange as ex
+from pipeline.vocabulary import signals as sg
+from pipeline.vocabulary.errors import Fault, Verdict
+
+STALL_S: Final = 8.0
+"""From the end of speech to the answer's first sound; a session that stays silent longer is replaced (design §6)."""
+
+
+class Turn(StrEnum):
+    """States of the talk."""
+
+    QUIET = "quiet"
+    LISTENING = "listening"
+    THINKING = "thinking"
+    SPEAKING = "speaking"
+    INTERRUPTED = "interrupted"
+
+
+class On(StrEnum):
+    """What happens to the talk."""
+
+    LOST = "lost"
+    DUE = "time is up"
+    SPEECH_STARTED = "speech started"
+    TALK_OVER = "speech over sound already received"
+    BARGE_IN = "speech over a running response"
+    SPEECH_STOPPED = "speech stopped"
+    NOTHING_SAID = "nothing said"
+    RESPONSE_CREATED = "response created"
+    RESPONSE_ORPHANED = "response nobody waits for"
+    RESPONSE_DONE = "response done"
+    AUDIBLE = "first sound heard"
+    HEARD_ALL = "all heard"
+
+
+T = Turn
+TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
+    (T.QUIET, On.SPEECH_STARTED): (T.LISTENING, "nothing"),
+    (T.QUIET, On.TALK_OVER): (T.LISTENING, "cut_reply"),
+    (T.QUIET, On.BARGE_IN): (T.INTERRUPTED, "cut_reply"),
+    (T.QUIET, On.SPEECH_STOPPED): (T.QUIET, "nothing"),  # the start was said to a session that is gone
+    (T.QUIET, On.NOTHING_SAID): (T.QUIET, "nothing"),
+    (T.QUIET, On.RESPONSE_CREATED): (T.THINKING, "expect_answer"),  # the service speaks up by itself
+    (T.QUIET, On.RESPONSE_ORPHANED): (T.QUIET, "cut_reply"),
+    (T.QUIET, On.RESPONSE_DONE): (T.QUIET, "nothing"),
+    (T.QUIET, On.AUDIBLE): (T.SPEAKING, "nothing"),  # the line broke after the answer had arrived
+    (T.QUIET, On.HEARD_ALL): (T.QUIET, "nothing"),
+    (T.QUIET, On.LOST): (T.QUIET, "nothing"),
+    (T.LISTENING, On.SPEECH_STARTED): (T.LISTENING, "nothing"),  # said twice
+    (T.LISTENING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
+    (T.LISTENING, On.BARGE_IN): (T.INTERRUPTED, "cut_reply"),
+    (T.LISTENING, On.SPEECH_STOPPED): (T.THINKING, "expect_answer"),
+    (T.LISTENING, On.NOTHING_SAID): (T.QUIET, "nothing"),
+    (T.LISTENING, On.RESPONSE_CREATED): (T.THINKING, "expect_answer"),  # not every service says that speech stopped
+    (T.LISTENING, On.RESPONSE_ORPHANED): (T.LISTENING, "cut_reply"),
+    (T.LISTENING, On.RESPONSE_DONE): (T.LISTENING, "nothing"),
+    (T.LISTENING, On.AUDIBLE): (T.LISTENING, "nothing"),
+    (T.LISTENING, On.HEARD_ALL): (T.LISTENING, "nothing"),
+    (T.LISTENING, On.LOST): (T.QUIET, "nothing"),
+    (T.THINKING, On.SPEECH_STARTED): (T.LISTENING, "stop_expecting"),
+    (T.THINKING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
+    (T.THINKING, On.BARGE_IN): (T.INTERRUPTED, "cut_reply"),
+    (T.THINKING, On.SPEECH_STOPPED): (T.THINKING, "nothing"),  # `stopped`, then `committed`
+    (T.THINKING, On.NOTHING_SAID): (T.QUIET, "stop_expecting"),
+    (T.THINKING, On.RESPONSE_CREATED): (T.THINKING, "expect_answer"),
+    (T.THINKING, On.RESPONSE_ORPHANED): (T.THINKING, "cut_reply"),
+    (T.THINKING, On.RESPONSE_DONE): (T.THINKING, "nothing"),  # its sound is still on the way; `heard` ends the turn
+    (T.THINKING, On.AUDIBLE): (T.SPEAKING, "stop_expecting"),
+    (T.THINKING, On.HEARD_ALL): (T.QUIET, "stop_expecting"),  # an answer without sound
+    (T.THINKING, On.DUE): (T.QUIET, "give_up"),
+    (T.THINKING, On.LOST): (T.QUIET, "stop_expecting"),
+    (T.SPEAKING, On.SPEECH_STARTED): (T.LISTENING, "cut_reply"),
+    (T.SPEAKING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
+    (T.SPEAKING, On.BARGE_IN): (T.INTERRUPTED, "cut_reply"),
+    (T.SPEAKING, On.SPEECH_STOPPED): (T.SPEAKING, "nothing"),
+    (T.SPEAKING, On.NOTHING_SAID): (T.SPEAKING, "nothing"),
+    (T.SPEAKING, On.RESPONSE_CREATED): (T.SPEAKING, "nothing"),  # a second response queues behind the first
+    (T.SPEAKING, On.RESPONSE_ORPHANED): (T.SPEAKING, "cut_reply"),
+    (T.SPEAKING, On.RESPONSE_DONE): (T.SPEAKING, "nothing"),
+    (T.SPEAKING, On.AUDIBLE): (T.SPEAKING, "nothing"),
+    (T.SPEAKING, On.HEARD_ALL): (T.QUIET, "nothing"),
+    (T.SPEAKING, On.LOST): (T.SPEAKING, "nothing"),  # what has arrived plays out and can still be talked over
+    (T.INTERRUPTED, On.SPEECH_STARTED): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.TALK_OVER): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.BARGE_IN): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.SPEECH_STOPPED): (T.THINKING, "expect_answer"),
+    (T.INTERRUPTED, On.NOTHING_SAID): (T.QUIET, "nothing"),
+    (T.INTERRUPTED, On.RESPONSE_CREATED): (T.THINKING, "expect_answer"),
+    (T.INTERRUPTED, On.RESPONSE_ORPHANED): (T.INTERRUPTED, "cut_reply"),
+    (T.INTERRUPTED, On.RESPONSE_DONE): (T.LISTENING, "nothing"),  # the cancelled response is confirmed gone
+    (T.INTERRUPTED, On.AUDIBLE): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.HEARD_ALL): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.LOST): (T.QUIET, "nothing"),
+}
+"""(state, event) → (next state, action)"""
+
+
+class TurnMachine(Machine[Turn, On]):
+    """Follows who speaks and what has been heard of it.
+
+    Args:
+        desk: where effects go.
+        push_to_talk: the talk key decides, not the service's detector.
+        first_turn: turns are numbered above this.
+        on_stall: told when an answer does not come.
+    """
+
+    def __init__(self, desk: Desk, *, push_to_talk: bool, first_turn: int, on_stall: Callable[[Fault], None]) -> None:
+        super().__init__("turn", TURN, Turn.QUIET, desk)
+        self.conversation = Conversation()
+        self.speech_seen = False
+        self.turns_heard = 0
+        self._push_to_talk = push_to_talk
+        self._on_stall = on_stall
+        self._active_response: str | None = None  # default conversation, not yet done at the service
+        self._newest_turn = first_turn
+        self._floor = first_turn
+        self._sounding_turn = first_turn  # the newest turn reported audible
+        self._heard_turn = first_turn  # the newest turn heard to its end, or cut
+        self._key_down = False
+        self._speech_end_s: float | None = None
+        self._timeline = Timeline()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody speaks and nothing that was answered is still to be heard."""
+        heard_all = self._heard_turn >= self._newest_turn
+        return self.state is Turn.QUIET and self._active_response is None and heard_all
+
+    # what happens to it
+
+    def take_event(self, received: ex.Received) -> None:
+        """The service said something about speech or an answer; acknowledgements of other kinds mean nothing here."""
+        match received.event:
+            case ev.InputAudioBufferSpeechStarted(item_id=item_id):
+                self.conversation.announce(item_id, "user")
+                self._start_speech()
+            case ev.InputAudioBufferSpeechStopped():
+                self._timeline.mark(Mark.SPEECH_STOPPED, received.at_s)
+                self.on(On.SPEECH_STOPPED)
+            case ev.InputAudioBufferCommitted() as event:
+                self._commit(event.item_id, received.at_s)
+            case ev.InputAudioBufferCleared() if not self._key_down:
+                self.on(On.NOTHING_SAID)  # the key was held too briefly to mean anything
+            case ev.ResponseCreated() as event:
+                self._begin_response(event, received)
+            case ev.ResponseDone() as event:
+                self._end_response(event, received.turn)
+            case event:
+                self._take_words(event)
+
+    def take_first_delta(self, began: ex.ReplyBegan) -> None:
+        """The first sound of an answer arrived."""
+        if began.turn == self._newest_turn:
+            self._timeline.mark(Mark.FIRST_DELTA, began.at_s)
+
+    def take_overflow(self) -> None:
+        """The answer is longer than can be held: it ends here."""
+        message = "the answer is longer than link reply may hold, so it was cut off"
+        fault = Fault(kind="LinkFull", verdict=Verdict.RETRY, cause="reply_overflow", message=message)
+        self.desk.publish(sg.FaultNotice(fault, retry_in_s=None))
+        if self._active_response is not None and not self._push_to_talk:  # else the cut itself cancels
+            self.desk.send(ev.ResponseCancel(response_id=self._active_response))
+        self._cut_reply()
+        self.on(On.HEARD_ALL)
+
+    def take_heard(self, heard: sg.Heard) -> None:
+        """The listener is so far; what is below the floor is nobody's business any more."""
+        if heard.turn < self._floor:
+            return
+        if heard.audible_s is not None and heard.turn > self._sounding_turn:
+            self._sounding_turn = heard.turn
+            self.on(On.AUDIBLE)
+            self._publish_timeline(heard.turn, heard.audible_s)
+        if heard.finished and heard.turn > self._heard_turn:
+            self._heard_turn = heard.turn
+            self.turns_heard += heard.audible_s is not None
+            if heard.turn == self._newest_turn:
+                self.on(On.HEARD_ALL)
+
+    def take_flushed(self, flushed: sg.Flushed, *, is_live: bool) -> None:
+        """An answer was cut off: the service's history shall hold only what was heard."""
+        self.conversation.interrupt(flushed.item_id)
+        item, part, end_ms = flushed.item_id, flushed.content_index, int(flushed.heard_ms)
+        if not is_live:
+            return
+        if end_ms == 0:
+            self.desk.send(ev.ConversationItemDelete(item_id=item))  # truncating to nothing upsets services
+        else:
+            self.desk.send(ev.ConversationItemTruncate(item_id=item, content_index=part, audio_end_ms=end_ms))
+
+    def press_key(self, *, is_live: bool) -> None:
+        """Push-to-talk down: whatever sounds stops, and what is said from now on counts."""
+        if not self._push_to_talk or self._key_down or not is_live:
+            return
+        self._key_down = True
+        self.desk.send(ev.InputAudioBufferClear())
+        self._start_speech()
+        self.desk.decide(fx.ToCapture(sg.Talk(on=True)))
+
+    def release_key(self) -> None:
+        """Push-to-talk up. The last frame carries the end, so network commits after it."""
+        if not self._key_down:
+            return
+        self._key_down = False
+        self._timeline.mark(Mark.SPEECH_STOPPED, self.desk.now)
+        self.on(On.SPEECH_STOPPED)
+        self.desk.decide(fx.ToCapture(sg.Talk(on=False)))
+
+    def end_speech(self, at_s: float) -> None:
+        """The last speech sample of a known input passed: zero of the timeline."""
+        self._speech_end_s = at_s
+        self._timeline.speech_ended(at_s)
+
+    def lose_line(self) -> None:
+        """The service is gone; what it has sent plays out."""
+        self._active_response = None
+        self.on(On.LOST)
+
+    # speech and answers
+
+    def _start_speech(self) -> None:
+        self.speech_seen = True
+        self._timeline = Timeline()
+        if self._speech_end_s is not None:  # a short word ends before the service has noticed its start
+            self._timeline.speech_ended(self._speech_end_s)
+        if self._active_response is not None:
+            self.on(On.BARGE_IN)
+        else:
+            self.on(On.TALK_OVER if self._newest_turn > self._heard_turn else On.SPEECH_STARTED)
+
+    def _commit(self, item_id: str, at_s: float) -> None:
+        self.conversation.announce(item_id, "user")
+        self._timeline.mark(Mark.COMMITTED, at_s)
+        if self._push_to_talk:
+            self.desk.send(ev.ResponseCreate())
+        self.on(On.SPEECH_STOPPED)
+
+    def _begin_response(self, event: ev.ResponseCreated, received: ex.Received) -> None:
+        self._active_response = event.response.id
+        self._newest_turn = received.turn
+        if self._key_down:
+            self.on(On.RESPONSE_ORPHANED)
+            return
+        self._timeline.mark(Mark.RESPONSE_CREATED, received.at_s)
+        self.on(On.RESPONSE_CREATED)
+
+    def _end_response(self, event: ev.ResponseDone, turn: int) -> None:
+        if event.response.id == self._active_response:
+            self._active_response = None
+        fault = response_fault(event)
+        if fault is not None and turn >= self._floor:
+            self.desk.publish(sg.FaultNotice(fault, retry_in_s=None))
+        self.on(On.RESPONSE_DONE)
+
+    def _take_words(self, event: ev.ServerEvent) -> None:
+        words = self.conversation
+        match event:
+            case ev.ConversationItemInputAudioTranscriptionDelta():
+                self.desk.publish(words.add(event.item_id, "user", event.delta or ""))
+            case ev.ConversationItemInputAudioTranscriptionCompleted():
+                self.desk.publish(words.finish(event.item_id, "user", event.transcript))
+                if not event.transcript.strip() and self._active_response is None:
+                    self.on(On.NOTHING_SAID)
+            case ev.ResponseOutputAudioTranscriptDelta():
+                self.desk.publish(words.add(event.item_id, "assistant", event.delta))
+            case ev.ResponseOutputAudioTranscriptDone():
+                self.desk.publish(words.finish(event.item_id, "assistant", event.transcript))
+
+    def _publish_timeline(self, turn: int, audible_s: float) -> None:
+        self._timeline.mark(Mark.FIRST_AUDIBLE_SAMPLE, audible_s)
+        self._speech_end_s = None
+        timeline_ms = {mark: round(ms, 1) for mark, ms in self._timeline.timeline_ms().items()}
+        if timeline_ms:
+            self.desk.publish(sg.TimelineNotice(turn=turn, timeline_ms=timeline_ms))
+
+    # actions
+
+    def _cut_reply(self) -> None:
+        self.desk.drop_timer("answer")
+        self._floor = self._newest_turn + 1
+        self._heard_turn = max(self._heard_turn, self._newest_turn)
+        self.desk.decide(fx.RaiseFloor(self._floor))
+        if self._push_to_talk and self._active_response is not None:  # no detector at the service does it for us
+            self.desk.send(ev.ResponseCancel(response_id=self._active_response))
+
+    def _expect_answer(self) -> None:
+        self.desk.set_timer("answer", STALL_S)
+
+    def _stop_expecting(self) -> None:
+        self.desk.drop_timer("answer")
+
+    def _give_up(self) -> None:
+        message = f"no answer within {STALL_S:.0f} s; the session is replaced"
+        self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="stall", message=message))
