@@ -21,7 +21,8 @@ from wsproto.utilities import ProtocolError as WsprotoError
 from pipeline.edges.guarded_stream import GuardedStream
 from pipeline.edges.interfaces import Connection
 from pipeline.edges.wire_faults import close_error, network_error, status_error, tls_error
-from pipeline.realtime.client_secrets import is_loopback, public_url
+from pipeline.realtime.client_secrets import public_url
+from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import (
     ConfigurationError,
     ConnectionLostError,

@@ -4,7 +4,6 @@ Provider: `POST /v1/realtime/client_secrets`, Bearer key → `{"value", "expires
 Backend: `GET /realtime/token`, `X-Device-Id` → `{"clientSecret", "expiresAt"}`. Times are Unix seconds.
 """
 
-import ipaddress
 import math
 import re
 from typing import Final
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem, ProtocolError
 from pipeline.vocabulary.signals import Secret
 
@@ -117,13 +117,3 @@ def is_private(url: str) -> bool:
     """Tell whether nobody on the network can read what is sent to this URL: https, or this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine, without asking a name server."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,7 +11,6 @@ from typing import Any, Final
 import structlog
 import trio
 
-from pipeline.realtime.client_secrets import is_loopback
 from pipeline.realtime.codec import encode
 from pipeline.realtime.events import ErrorBody, ErrorEvent
 from pipeline.server.admission import Admission, Admitted, Refusal
@@ -22,6 +21,7 @@ from pipeline.server.listener import bind, serve_connections
 from pipeline.server.rest import rest_app
 from pipeline.server.session import Session
 from pipeline.server.websocket import Message, WebSocket
+from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret

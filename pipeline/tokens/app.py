@@ -27,11 +27,11 @@ from pipeline.realtime.client_secrets import (
     MAX_ANSWER_BYTES,
     encode_mint_request,
     is_device_id,
-    is_loopback,
     is_private,
     mint_bearer,
 )
 from pipeline.tokens.policy import Answer, MintLimit, judge_provider, refuse
+from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 from pipeline.vocabulary.settings import TokensSettings
 from pipeline.vocabulary.signals import Secret

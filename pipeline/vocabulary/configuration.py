@@ -4,7 +4,6 @@ Every problem is reported at once, each with its path and what was expected. A v
 repeated: a key pasted into the wrong place must not end in a log.
 """
 
-import ipaddress
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import inspect
 
+from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem, UsageError
 from pipeline.vocabulary.settings import Settings
 
@@ -260,13 +260,6 @@ def _url_complaint(url: str, secure: str, plain: str) -> str:
         return "must not hold a user name or password"
     if parts.fragment:
         return "must not hold a fragment (#)"
-    if parts.scheme == plain and not _is_loopback(host):
+    if parts.scheme == plain and not is_loopback(host):
         return f"must begin with {secure}://: {plain}:// is only for this machine (127.0.0.1, ::1, localhost)"
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from hibari import Hibari  # type: ignore[import-untyped]  # ships no types
-from hibari.voices import VOICES  # type: ignore[import-untyped]  # ships no types
+from hibari import Hibari
+from hibari.voices import VOICES
 
 from pipeline.dsp.pcm16 import FULL_SCALE, to_pcm
 from pipeline.vocabulary.errors import ConfigurationError, Problem
