@@ -56,7 +56,7 @@ def port_override(section: str, port: int | None) -> list[str]:
     return [] if port is None else [f"{section}.port={port}"]
 
 
-def announce(url: str, port: int, *, json: bool) -> None:
-    """Say on stdout that a server listens; `url` has a place for the port."""
-    line = f'{{"event":"ready","port":{port}}}' if json else f"ready: {url.format(port=port)}"
+def announce(url: str, event: str, port: int, *, json: bool) -> None:
+    """Say on stdout how far a server is: "listening" or "ready". `url` has a place for the port."""
+    line = f'{{"event":"{event}","port":{port}}}' if json else f"{event}: {url.format(port=port)}"
     print(line, flush=True)  # noqa: T201 - this is the command line

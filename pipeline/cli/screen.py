@@ -52,6 +52,12 @@ class Screen:
         elif isinstance(notice, TranscriptNotice) and notice.final and notice.text.strip():
             self._print(SPEAKERS.get(notice.role, notice.role), notice.text.strip())
 
+    def conclude(self, timeline_ms: dict[str, float], files: dict[str, str]) -> None:
+        """Show how long the answer took and where everything is."""
+        self._console.print(timeline_table(timeline_ms))
+        for name, path in files.items():
+            self._print(name, path)
+
     def _print(self, who: str, what: str) -> None:
         self._console.print(f"{who:>9}  {what}", highlight=False, markup=False, soft_wrap=True)
 

@@ -22,5 +22,5 @@ def tokens(
     hold_lifeline(lifeline)
     log_to_stderr()
     settings = load(config, [*set_, *port_override("tokens", port)]).tokens
-    ready = partial(announce, f"http://{settings.host}:{{port}}/realtime/token", json=json)
+    ready = partial(announce, f"http://{settings.host}:{{port}}/realtime/token", "ready", json=json)
     return perform(partial(app.serve, settings, key=read_api_key(os.environ), ready=ready))

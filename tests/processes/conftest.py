@@ -1,0 +1,88 @@
+"""Helpers of the tests that start real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+import pytest
+
+PATIENCE_S = 60.0  # a loaded machine; nothing here waits that long when it works
+
+
+class Talkwire:
+    """One command in a session of its own, so that whatever it leaves behind can be found by its session id."""
+
+    def __init__(self, *arguments: str, environ: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            text=True,
+            start_new_session=True,
+        )
+
+    def until(self, text: str) -> str:
+        """Read its stdout up to the line that holds `text`."""
+        out: IO[str] | None = self.process.stdout
+        assert out is not None
+        for line in out:
+            if text in line:
+                return line
+        raise AssertionError(f"it ended without saying {text!r}: {self.end()}")
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end; exit code, the rest of stdout, stderr."""
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, out, err
+
+    def family(self) -> list[int]:
+        """Processes of its session that live, itself included."""
+        return [pid for pid, session, state in _processes() if session == self.process.pid and state not in "ZX"]
+
+    def kill(self) -> None:
+        for pid in self.family():
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        yield int(stat.parent.name), int(fields[3]), fields[0]
+
+
+@pytest.fixture
+def talkwire() -> Iterator[Callable[..., Talkwire]]:
+    """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test."""
+    started: list[Talkwire] = []
+
+    def start(*arguments: str, environ: dict[str, str] | None = None) -> Talkwire:
+        started.append(Talkwire(*arguments, environ=environ))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.kill()
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool], float], None]:
+    """Poll until something is so: `wait_until(condition, seconds)`."""
+
+    def wait(condition: Callable[[], bool], patience_s: float) -> None:
+        deadline = monotonic() + patience_s
+        while not condition():
+            assert monotonic() < deadline, "it did not come about"
+            signal.sigtimedwait([], 0.02)
+
+    return wait
