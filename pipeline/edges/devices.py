@@ -123,7 +123,7 @@ def _complaint(entry: str, schemes: list[str]) -> str:
     scheme, colon, rest = entry.partition(":")
     known = ", ".join(f"{name}:" for name in schemes)
     if colon and scheme == "device":
-        return f"sound cards (device:) come with a later version; what works now: {known}"
+        return f"sound cards (device:) come later; what works now: {known}"
     if not colon and entry.lower().endswith(".wav"):
         return f"a recording is named wav:{printable(entry)}"
     if not colon or scheme not in schemes:

@@ -25,11 +25,11 @@ MAX_HEARD_BLOCKS: Final = 180_000  # blocks: an hour of 20 ms, 173 MB
 MAX_ARRIVALS: Final = 16  # lines nobody has taken yet
 
 
-def tone(duration_s: float, *, pitch_hz: float = 200.0, syllables_hz: float = 4.0) -> Sound:
-    """A tone in syllables at -9 dBFS: speech to a level meter, and sure to differ from block to block."""
+def tone(duration_s: float) -> Sound:
+    """A tone in syllables, peak -9 dBFS: speech to a level meter, and no two blocks of it are alike."""
     at_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
-    envelope = 0.5 - 0.5 * np.cos(2 * math.pi * syllables_hz * at_s)
-    samples = (11_500 * envelope * np.sin(2 * math.pi * pitch_hz * at_s)).astype("<i2")
+    syllables = 0.5 - 0.5 * np.cos(2 * math.pi * 3.71 * at_s)  # Hz; neither number divides the block rate
+    samples = (11_500 * syllables * np.sin(2 * math.pi * 193.7 * at_s)).astype("<i2")
     pcm = samples.tobytes()
     return Sound(pcm, last_speech_sample(pcm))
 

@@ -9,6 +9,7 @@ byte for silence.
 """
 
 import errno
+import math
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -18,6 +19,7 @@ from typing import Final
 import trio
 
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.edges.pacing import STALL_S
 from pipeline.vocabulary.configuration import printable
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
@@ -57,14 +59,23 @@ class UnixMicrophone:
     async def _blocks(self, line: trio.socket.SocketType, frame_ms: int) -> AsyncGenerator[InputBlock, None]:
         size = frame_ms * BYTES_PER_MS
         sound = bytearray()  # less than a block and a packet: whole blocks leave before the next packet is read
+        captured_s = -math.inf
         while True:
             sound += await _receive(line, self._path)
             heard_s = trio.current_time()
             while len(sound) >= size:
-                captured_s = heard_s - len(sound) / (2 * RATE_HZ)
-                block = bytes(sound[:size])
+                captured_s = _date(captured_s + frame_ms / 1000, heard_s - len(sound) / (2 * RATE_HZ))
+                yield InputBlock(bytes(sound[:size]), captured_s)
                 del sound[:size]
-                yield InputBlock(block, captured_s)
+
+
+def _date(follows_s: float, latest_s: float) -> float:
+    """When a block was captured: right after the one before it, as long as its arrival agrees.
+
+    Arrival alone would jump with every stall of either side. It is the latest possible moment, for nothing arrives
+    before it was heard; and a block that comes STALL_S behind the time line shows that the other side had paused.
+    """
+    return follows_s if latest_s - STALL_S <= follows_s <= latest_s else latest_s
 
 
 class UnixLoudspeaker:

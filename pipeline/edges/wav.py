@@ -101,7 +101,8 @@ class _Recording:
         if self._room > 0:
             self._room -= len(pcm) // 2
             with _translated("write", self._path):
-                self._wave.writeframes(pcm)  # corrects the sizes in the header; seeking there flushes the samples
+                self._wave.writeframes(pcm)  # corrects the sizes in the header, too
+                self._file.flush()
 
     def close(self) -> None:
         with _translated("write", self._path), self._file, self._wave:

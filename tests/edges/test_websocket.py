@@ -495,7 +495,7 @@ async def test_t11_endless_empty_fragments_end_the_line(
         many = frame(TEXT, b"[", final=False) + frame(0, final=False) * 4_094
         await stream.send_all(many + frame(PING) + frame(0, b"]"))
         await stream.send_all(frame(TEXT, final=False))
-        await send_for_ever(stream, frame(0, final=False))
+        await send_for_ever(stream, frame(0, final=False) * 100)
 
     async with connector(nursery, play).connect(SECRET) as line:
         assert await line.receive() == "[]"
