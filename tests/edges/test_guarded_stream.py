@@ -1,9 +1,9 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.edges.guarded_stream import FragmentCounter
 
-LENGTHS = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+LENGTHS = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536])
 
 
 def header(opcode: int, length: int, *, final: bool, masked: bool) -> bytes:
@@ -21,6 +21,7 @@ FRAMES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(frames=FRAMES, cuts=st.lists(st.integers(1, 40_000), max_size=20))
 def test_fragments_are_counted_however_the_bytes_are_cut(
     frames: list[tuple[int, int, bool, bool]], cuts: list[int]

@@ -3,7 +3,7 @@ from itertools import repeat
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.edges.pacing import STALL_S, PacedOutput, Sound, _blocks, hear, silence
@@ -12,6 +12,7 @@ from pipeline.edges.simulated import counter_signal
 CLOCK_S = 1e-9  # rounding of a host clock that counts in floats
 
 
+@settings(max_examples=40)
 @given(
     sounds=st.lists(st.tuples(st.integers(1, 700), st.booleans()), min_size=1, max_size=12),
     frame=st.integers(1, 500),
