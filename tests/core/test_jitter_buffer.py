@@ -98,8 +98,12 @@ class Arrival(RuleBasedStateMachine):
             self.heard(cut.tail)
             tail = len(cut.tail.pcm) // 2
             assert 0 < tail <= tail_samples
-        assert cut.samples == after.cut - before.cut == before.held - tail
-        assert after.held == 0
+        assert cut.samples == after.cut - before.cut == before.held - after.held - tail
+        assert after.held == sum(
+            len(accepted) - len(self.sounded.get(turn, []))
+            for turn, accepted in self.accepted.items()
+            if turn >= self.floor
+        )
 
     def heard(self, block: Block) -> None:
         owners = [segment.item_id for segment in block.segments for _ in range(segment.samples)]
@@ -150,7 +154,14 @@ def test_a_turn_sounds_when_prefilled_and_not_before() -> None:
     jitter.push(frame(1, count_up(481, BLOCK)))
     block = jitter.take(BLOCK)
     assert block == Block(1, count_up(1, BLOCK), (Segment("item", 0, BLOCK),), ends_turn=False)
-    assert jitter.statistics().underruns == 0
+    assert jitter.statistics().underruns == jitter.statistics().underrun_samples == 0
+
+
+def test_nothing_is_added_to_a_turn_that_has_ended() -> None:
+    jitter = buffer()
+    jitter.push(frame(1, count_up(1, 100), ends_turn=True))
+    assert not jitter.push(frame(1, count_up(101, 100)))
+    assert jitter.statistics().refused == 100
 
 
 def test_a_turn_shorter_than_the_prefill_sounds_when_it_is_complete_and_is_padded() -> None:

@@ -49,6 +49,10 @@ def test_a_tail_counts_down_to_40_db_below_the_peak(below_peak_db: float, counts
     assert last_speech_sample(loud + quiet + silence(2_400)) == (4_800 if counts else 2_400)
 
 
+def test_a_shorter_last_window_is_measured_over_its_own_length() -> None:
+    assert last_speech_sample(tone(2_400, 20_000) + tone(48, 20_000 / 10 ** (36 / 20))) == 2_448
+
+
 def test_a_single_click_is_no_window_of_speech_unless_loud() -> None:
     click = to_pcm(np.array([300.0]))
     assert last_speech_sample(tone(2_400) + silence(2_400) + click + silence(240)) == 2_400

@@ -18,7 +18,11 @@ def test_the_byte_order_is_little_endian() -> None:
 
 
 def test_loud_samples_clip() -> None:
-    assert to_samples(to_pcm(np.array([40_000.0, -40_000.0, 1.4]))).tolist() == [32_767, -32_768, 1]
+    assert to_samples(to_pcm(np.array([40_000.0, -40_000.0]))).tolist() == [32_767, -32_768]
+
+
+def test_samples_are_rounded_not_cut_off() -> None:
+    assert to_samples(to_pcm(np.array([1.4, 1.6, -1.4, -1.6]))).tolist() == [1, 2, -1, -2]
 
 
 def test_half_a_sample_is_refused() -> None:
