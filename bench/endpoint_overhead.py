@@ -31,8 +31,8 @@ from pipeline.vocabulary.errors import TalkwireError
 from pipeline.vocabulary.frames import RATE_HZ
 from pipeline.vocabulary.signals import Command, Notice, Secret
 
-FRAMES: Final = 160
-"""Frames of one turn of either contestant: 3.2 s."""
+FRAMES: Final = 100
+"""Frames of one turn of either contestant: 2 s."""
 WARM_UP_FRAMES: Final = CYCLE
 """The first frames and the first answer of each turn do not count: they pay for the connection."""
 PATIENCE_S: Final = 10.0
@@ -41,6 +41,9 @@ PATIENCE_S: Final = 10.0
 
 TAIL_FRAMES: Final = 10
 """Frames of silence at the end of each turn: whoever hangs up then has heard the last answer."""
+
+LAST_WORDS_S: Final = 1.0
+"""s to hang up in order when the peer has given the line up."""
 
 
 class NumberedMicrophone:
@@ -182,18 +185,23 @@ def measure(runs: int, *, frames: int = FRAMES) -> Report:
 async def converse(peer: Peer, contestant: Contestant, frames: int, figures: Figures) -> None:
     """One conversation. Raises BenchError if it does not come to an orderly end."""
     microphone, loudspeaker = NumberedMicrophone(frames), EagerLoudspeaker()
+    faults: list[str] = []
+
+    async def hold() -> None:
+        try:
+            await contestant(peer, microphone, loudspeaker)
+        except* (TalkwireError, trio_websocket.ConnectionClosed) as errors:
+            faults.append(repr(errors))  # told after the peer's own words, which say more
+
     account = Account(fault="no end in sight")
-    try:
-        with trio.move_on_after(frames * FRAME_MS / 1000 + PATIENCE_S):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(contestant, peer, microphone, loudspeaker)
-                account = await peer.account()
-                if account.fault:
-                    nursery.cancel_scope.cancel()
-    except* (TalkwireError, trio_websocket.ConnectionClosed) as errors:
-        account.fault = account.fault or repr(errors)
-    if account.fault:
-        raise BenchError(f"a conversation failed: {account.fault}")
+    with trio.move_on_after(frames * FRAME_MS / 1000 + PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold)
+            account = await peer.account()
+            if account.fault:
+                nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS_S
+    if account.fault or faults:
+        raise BenchError("; ".join(filter(None, ["a conversation failed", account.fault, *faults])))
     figures.add(microphone, loudspeaker, account)
 
 

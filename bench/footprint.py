@@ -51,7 +51,7 @@ def measure(runs: int) -> Report:
         rows.append(row(name, "ms", above_ms, beside=bare_start, target=TARGETS_MS.get(name)))
     bare_memory = row("bare RSS", "MB", bare_mb)
     rows += [bare_memory, row("daemon RSS", "MB", daemon_mb, beside=bare_memory, target=RSS_TARGET_MB)]
-    title = f"ms above a bare interpreter's start; memory over {STREAM_S} s of streamed silence"
+    title = f"starts above a bare one; memory over {STREAM_S} s of streamed silence"
     return Report(part="footprint", title=title, rows=rows)
 
 

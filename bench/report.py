@@ -4,12 +4,14 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.core.latency import percentile
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class BenchError(Exception):
@@ -103,8 +105,10 @@ def row(
     )
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: Report, console: "Console") -> None:
     """Print the report as one table."""
+    from rich.table import Table  # costs 50 ms, and the peer needs none
+
     host = report.host
     table = Table(
         title=f"{report.part}: {report.title}",

@@ -1,7 +1,8 @@
 """How long the demo's answer takes: real voice activity, recognition, voice and sockets, in three processes.
 
 Held against what no service can save: the silence that the configured detector waits for before it calls a question
-finished.
+finished. "Enter to audible" is what pressing Enter costs beyond the question's own length: starting three programs,
+then the answer.
 """
 
 import subprocess
@@ -38,7 +39,7 @@ def measure(runs: int) -> Report:
         demos = [parse(_demo(environment)) for _ in range(runs)]
     return Report(
         part="response_latency",
-        title="ms from the last speech sample; the yardstick is the silence that ends a question",
+        title="from the last speech sample (+ since the mark before)",
         rows=list(rows(demos, silence_ms)),
     )
 
@@ -65,9 +66,9 @@ def rows(demos: Sequence[DemoRun], silence_ms: float) -> Iterator[Row]:
         yield row(mark, "ms", [demo.timeline_ms[mark] for demo in demos], beside=yardstick, target=target)
     for before, mark in pairwise(Mark):
         steps_ms = [demo.timeline_ms[mark] - demo.timeline_ms[before] for demo in demos]
-        yield row(f"step to {mark}", "ms", steps_ms, beside=yardstick)
+        yield row(f"+ {mark}", "ms", steps_ms, beside=yardstick)
     waits_ms = [demo.since_start_ms["speaking"] - demo.question_ms for demo in demos]
-    yield row("Enter to audible - question", "ms", waits_ms, beside=yardstick, target=ENTER_TARGET_MS)
+    yield row("Enter to audible", "ms", waits_ms, beside=yardstick, target=ENTER_TARGET_MS)
 
 
 def _demo(environment: Mapping[str, str]) -> bytes:
