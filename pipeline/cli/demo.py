@@ -9,6 +9,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
+from msgspec.structs import replace
 
 from pipeline.cli.options import Config, Json, Set
 from pipeline.cli.programs import Program, Start, open_programs
@@ -16,6 +17,7 @@ from pipeline.edges.keys import read_api_key
 from pipeline.vocabulary.configuration import load, printable, shipped
 from pipeline.vocabulary.errors import ConfigurationError, Problem, UsageError
 from pipeline.vocabulary.settings import Settings
+from pipeline.vocabulary.signals import Secret
 
 Input = Annotated[
     Path | None, Parameter(name="--input", help="A recorded question (WAV); without it a shipped one is asked.")
@@ -53,7 +55,7 @@ def demo(
     """
     files = [*([shipped("openai.toml")] if openai else []), *config]
     settings = load(files, set_)
-    _check_key(settings)
+    key = _key(settings)
     question = _placeable((input_ or shipped("questions") / "opening_hours.wav").absolute())
     output = _folder(_placeable(output.absolute()))
     arguments = [f"--config={path.absolute()}" for path in files] + [f"--set={override}" for override in set_]
@@ -67,11 +69,14 @@ def demo(
         from pipeline.cli.dialogue import Dialogue, hold, write_result
         from pipeline.cli.interruption import perform
         from pipeline.cli.screen import Screen
+        from pipeline.edges.token_client import TokenClient
         from pipeline.edges.wav import read_wav
         from pipeline.vocabulary.frames import BYTES_PER_MS
 
+        mint = replace(settings.token, source="provider", url=settings.tokens.provider_url)
         dialogue = Dialogue(
             server=server,
+            provider=TokenClient(mint, model=settings.conversation.model, key=key) if key and not server else None,
             backend=backend,
             endpoint=endpoint,
             question=question,
@@ -104,12 +109,13 @@ def _start(settings: Settings, arguments: Sequence[str], start: Start) -> tuple[
     )
 
 
-def _check_key(settings: Settings) -> None:
-    """A key that cannot be used is an error, and so is none where the provider is not this machine."""
+def _key(settings: Settings) -> Secret | None:
+    """The key, which may be missing only where the provider is this machine. Raises ConfigurationError."""
     key = read_api_key(os.environ)
     if key is None and urlsplit(settings.tokens.provider_url).scheme != "http":
         places = "OPENAI_API_KEY, the file OPENAI_API_KEY_FILE or the systemd credential openai_api_key"
         raise ConfigurationError([Problem("", f"the service needs an API key and there is none: give it in {places}")])
+    return key
 
 
 def _placeable(path: Path) -> Path:

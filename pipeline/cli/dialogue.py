@@ -12,6 +12,7 @@ from pipeline.cli.following import Follower
 from pipeline.cli.programs import Program
 from pipeline.cli.screen import Screen
 from pipeline.cli.timeline import draw
+from pipeline.edges.interfaces import TokenSource
 from pipeline.vocabulary.configuration import printable
 from pipeline.vocabulary.errors import ConnectionLostError, NothingHeardError, UsageError
 from pipeline.vocabulary.signals import CallState
@@ -26,6 +27,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         server: the local Realtime server; None if the service is elsewhere.
+        provider: mints at that service with the key itself; None if there is no such service or no key.
         backend: the token backend.
         endpoint: who asks.
         question: the recording, and its length.
@@ -34,6 +36,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     server: Program | None
+    provider: TokenSource | None
     backend: Program
     endpoint: Program
     question: Path
@@ -101,6 +104,8 @@ async def _configure(dialogue: Dialogue, followers: dict[str, Follower], nursery
             dialogue.server.configure(toml({"server": {"host": "127.0.0.1"}}))
             address = f"127.0.0.1:{await server.until('listening')}/v1/realtime"
             provider, service = {"provider_url": f"http://{address}/client_secrets"}, {"url": f"ws://{address}"}
+        if dialogue.provider is not None:
+            await dialogue.provider.mint()  # a wrong key is found out here, where it is known, and not by trying again
         backend = followers[dialogue.backend.name]
         nursery.start_soon(backend.watch)
         dialogue.backend.configure(toml({"tokens": {"host": "127.0.0.1", **provider}}))

@@ -91,6 +91,27 @@ def test_the_real_service_needs_a_key(talkwire: Start, tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.engines
+def test_a_wrong_key_is_exit_78(talkwire: Start, tmp_path: Path) -> None:
+    server = talkwire("serve", "--port=0", "--json", environ={"OPENAI_API_KEY": "sk-right"})
+    port = json.loads(server.until("listening"))["port"]
+    provider = f"--set=tokens.provider_url=http://127.0.0.1:{port}/v1/realtime/client_secrets"
+    demo = talkwire("demo", AWAY, provider, f"--output={tmp_path}", environ={"OPENAI_API_KEY": "sk-wrong-canary"})
+    status, _, err = demo.end()
+    assert status == 78
+    assert "401" in err
+    assert err.count("\n") == 1
+    assert "canary" not in err
+    assert demo.family() == []
+
+
+def test_a_provider_that_is_away_is_exit_78(talkwire: Start, tmp_path: Path) -> None:
+    away = "--set=tokens.provider_url=https://127.0.0.1:9/v1/realtime/client_secrets"
+    status, _, err = talkwire("demo", AWAY, away, f"--output={tmp_path}", environ={"OPENAI_API_KEY": "sk-any"}).end()
+    assert status == 78
+    assert err.count("\n") == 1
+
+
 def test_a_port_that_is_taken_is_exit_75(talkwire: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, _, err = talkwire("tokens", f"--port={taken.getsockname()[1]}").end()
@@ -99,11 +120,15 @@ def test_a_port_that_is_taken_is_exit_75(talkwire: Start) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.engines
-@pytest.mark.parametrize("stage", ["starting", "connecting", "listening", "thinking", "speaking"])
-def test_ctrl_c_at_every_stage_is_exit_130_and_leaves_nobody(talkwire: Start, tmp_path: Path, stage: str) -> None:
-    demo = talkwire("demo", f"--output={tmp_path}")
-    demo.until(stage)
+@pytest.mark.parametrize(
+    ("stage", "service"),
+    [("starting", [AWAY]), ("connecting", [AWAY]), pytest.param("speaking", [], marks=pytest.mark.engines)],
+)
+def test_ctrl_c_at_every_stage_is_exit_130_and_leaves_nobody(
+    talkwire: Start, tmp_path: Path, stage: str, service: list[str]
+) -> None:
+    demo = talkwire("demo", *service, f"--output={tmp_path}")
+    demo.until(f"  {stage}" if stage != "starting" else stage)
     os.kill(demo.process.pid, signal.SIGINT)
     status, _, err = demo.end()
     assert (status, err) == (130, "")
@@ -119,7 +144,7 @@ def test_a_signal_while_the_programs_load_leaves_nobody(
     os.kill(demo.process.pid, number)
     status, _, err = demo.end()
     assert err == ""
-    assert status == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[number] or status == 0
+    assert status in ({130} if number == signal.SIGINT else {0, -signal.SIGTERM})  # the latter before trio runs
     wait_until(lambda: demo.family() == [], 10)
 
 
