@@ -20,8 +20,8 @@ from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, supervisor
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import open_local_links
-from pipeline.vocabulary.errors import TalkwireError
-from pipeline.vocabulary.settings import Settings
+from pipeline.vocabulary.errors import ConfigurationError, Problem, TalkwireError
+from pipeline.vocabulary.settings import AudioSettings, Settings
 from pipeline.vocabulary.signals import Notice, Secret
 
 TAIL_MARGIN_S: Final = 1.5
@@ -52,6 +52,7 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
     Raises:
         ConfigurationError: one of them cannot exist.
     """
+    _demand_two_files(settings.audio)
     tail_s = settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S
     model = settings.conversation.model
     return Edges(
@@ -94,6 +95,16 @@ async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]
         )
         intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
         await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=_log_incident)
+
+
+def _demand_two_files(audio: AudioSettings) -> None:
+    """A recording that is both asked and answered into would be empty before it is read."""
+    inputs, outputs = ([each] if isinstance(each, str) else each for each in (audio.input, audio.output))
+    files = [{Path(each[4:]).resolve() for each in side if each.startswith("wav:")} for side in (inputs, outputs)]
+    if files[0] & files[1]:
+        raise ConfigurationError(
+            [Problem("audio.output", "is the same file as audio.input, which would be overwritten")]
+        )
 
 
 def _settings_of_actors(

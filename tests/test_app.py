@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from pipeline.realtime.codec import encode
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
+    ConfigurationError,
     ConnectionLostError,
     CredentialExpiredError,
     CredentialRefusedError,
@@ -294,3 +296,10 @@ async def test_a_cancelled_endpoint_leaves_nothing_behind(autojump_clock: MockCl
     with trio.move_on_after(after_ms / 1000):
         await world.run()
     assert trio.lowlevel.current_statistics().tasks_living <= 4, "trio's own and this test's"
+
+
+def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    settings = load(overrides=[f"audio.input=wav:{path}", f"audio.output=wav:{tmp_path}/../{tmp_path.name}/call.wav"])
+    with pytest.raises(ConfigurationError, match=r"audio\.output: is the same file"):
+        app.real_edges(settings, None, Commands())

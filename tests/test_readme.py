@@ -24,8 +24,8 @@ def pictures() -> dict[str, str]:
 
 def redrawn(text: str) -> str:
     for name, picture in pictures().items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text, count = block.subn(lambda found, drawn=picture: found[1] + drawn + found[2], text)
+        block = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)", re.DOTALL)
+        text, count = block.subn(picture.replace("\\", r"\\"), text)
         assert count == 1, f"README has no place for the picture {name}"
     return text
 
