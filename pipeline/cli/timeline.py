@@ -123,8 +123,9 @@ def _rows(timeline_ms: dict[str, float], total_ms: float, marks: list[str]) -> I
         x, y = _x(timeline_ms[mark], total_ms), bottom + row * ROW
         yield f'<line class="tick" x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{y - 4}"/>'
         yield f'<circle class="ink" cx="{x:.1f}" cy="{y - 4}" r="3"/>'
+        side, anchor = (9, "start") if x < WIDTH / 2 else (-9, "end")  # where there is room
         yield (
-            f'<text class="ink" x="{x - 9:.1f}" y="{y}" text-anchor="end">{timeline_ms[mark]:.0f} ms '
+            f'<text class="ink" x="{x + side:.1f}" y="{y}" text-anchor="{anchor}">{timeline_ms[mark]:.0f} ms '
             f'<tspan class="faint">{MARKS[mark]}</tspan></text>'
         )
     foot = bottom + len(marks) * ROW + 24

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cli.screen import timeline_table
-from pipeline.cli.timeline import LANES, LEFT, MARKS, RIGHT, WIDTH, draw, segments
+from pipeline.cli.timeline import CHAR_PX, LANES, LEFT, MARKS, RIGHT, WIDTH, draw, segments
 from pipeline.core.latency import Mark
 
 TIMELINE = {
@@ -63,6 +63,11 @@ def test_any_timeline_gives_a_well_formed_picture_inside_its_frame(timeline_ms: 
     for (_, end), (start, _) in pairwise(edges):
         assert abs(start - end) < 0.2
     assert len(list(root.iter(f"{SVG}circle"))) == len(timeline_ms)
+    for text in root.iter(f"{SVG}text"):
+        width = CHAR_PX * len("".join(text.itertext()))
+        left = float(text.attrib["x"]) - (width if text.attrib.get("text-anchor") == "end" else 0)
+        assert left >= 0
+        assert left + width <= WIDTH
     assert not re.search(r"nan|inf", "".join(str(element.attrib) for element in root.iter()))
 
 

@@ -1,0 +1,66 @@
+"""Who steers the call that `talkwire run` holds, and what it says at the end."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import pytest
+import trio
+import trio.testing
+
+from pipeline.cli import run as run_module
+from pipeline.cli.notices import NoticePrinter, json_line
+from pipeline.cli.run import Operator
+from pipeline.edges.interfaces import CommandSource
+from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary.errors import NothingHeardError
+from pipeline.vocabulary.settings import Settings
+from pipeline.vocabulary.signals import Command, FinishedNotice, Notice, PressTalk, ReleaseTalk, Secret, Stop
+
+
+class Keys:
+    async def commands(self) -> AsyncGenerator[Command, None]:
+        yield PressTalk()
+        yield ReleaseTalk()
+        await trio.sleep_forever()
+
+
+async def test_key_and_signal_both_steer(autojump_clock: trio.testing.MockClock) -> None:
+    operator = Operator()
+    received: list[Command] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(operator.pass_on, Keys())
+        async with aclosing(operator.commands()) as commands:
+            async for command in commands:
+                received.append(command)
+                if len(received) == 2:
+                    operator.stop()
+                    operator.stop()  # a second one before the first was taken is the same wish
+                if command == Stop():
+                    break
+        nursery.cancel_scope.cancel()
+    assert received == [PressTalk(), ReleaseTalk(), Stop()]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_call_that_heard_nothing_says_so(
+    heard: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def endpoint(
+        settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+    ) -> None:
+        assert (settings, key, commands) == (given, None, operator)
+        notify(FinishedNotice(0, heard_speech=heard, frames={}))
+        await trio.lowlevel.checkpoint()
+
+    given, operator = load(), Operator()
+    monkeypatch.setattr(run_module, "run_endpoint", endpoint)
+    hold = run_module._hold
+    printer = NoticePrinter(json_line)
+    if heard:
+        await hold(given, None, printer, operator, Keys())
+    else:
+        with pytest.raises(NothingHeardError, match="nothing was heard"):
+            await hold(given, None, printer, operator, Keys())
+    assert '"event":"finished"' in capsys.readouterr().out
