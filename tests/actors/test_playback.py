@@ -133,4 +133,5 @@ async def test_volume_moves_without_a_click(autojump_clock: MockClock, rig: Rig)
     await trio.sleep(2)
     played = np.frombuffer(rig.played(), dtype="<i2").astype(int)
     assert abs(played).max() == pytest.approx(abs(np.frombuffer(tone(1).pcm, dtype="<i2").astype(int)).max() / 4, abs=2)
-    assert abs(np.diff(played)).max() < 700
+    sounding = np.trim_zeros(played)  # the tone's own end is abrupt
+    assert abs(np.diff(sounding)).max() < 700
