@@ -8,14 +8,14 @@ MARKS = {  # design §9: what has happened at each mark
     "speech_stopped": "the silence was long enough: the question is over",
     "committed": "the question is an item of the conversation",
     "response_created": "the answer has begun",
-    "first_delta": "recognised, answered, first sound received",
+    "first_delta": "its first sound has been received",
     "first_audible_sample": "first sound leaves the loudspeaker",
 }
 LANES = {  # the lane segment that ends with each mark
     "speech_stopped": "waiting for silence",
     "committed": "",
-    "response_created": "",
-    "first_delta": "recognition, answer, voice",
+    "response_created": "recognition",
+    "first_delta": "answer, voice",
     "first_audible_sample": "playing",
 }
 
