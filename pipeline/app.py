@@ -7,8 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import structlog
-
 from pipeline import topology
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
@@ -20,9 +18,9 @@ from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, supervisor
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import open_local_links
-from pipeline.vocabulary.errors import ConfigurationError, Problem, TalkwireError
+from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, TalkwireError, Verdict
 from pipeline.vocabulary.settings import AudioSettings, Settings
-from pipeline.vocabulary.signals import Notice, Secret
+from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
 
 TAIL_MARGIN_S: Final = 1.5
 """s a recording is followed by beyond the service's own silence window, so that its end is noticed."""
@@ -94,7 +92,11 @@ async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]
             topology.ACTORS, topology.LINKS, ends, _settings_of_actors(settings, edges, floor, notify)
         )
         intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
-        await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=_log_incident)
+
+        def report(incident: supervisor.Incident) -> None:
+            notify(_told(incident))
+
+        await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=report)
 
 
 def _demand_two_files(audio: AudioSettings) -> None:
@@ -133,15 +135,13 @@ def _settings_of_actors(
     }  # fmt: skip
 
 
-def _log_incident(incident: supervisor.Incident) -> None:
-    error = incident.error
-    if error is None:
-        why = ""
-    elif isinstance(error, TalkwireError):
-        why = error.message
-    else:  # the text of a foreign error may hold anything, also speech or a secret: only its kind and place are told
-        places = [
-            f" in {Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
-        ]
-        why = type(error).__name__ + "".join(places[-1:])
-    structlog.get_logger().warning(f"actor {incident.what}", actor=incident.actor, why=why)
+def _told(incident: supervisor.Incident) -> FaultNotice:
+    """An incident as people are told it: the text of a foreign error may hold anything, also speech or a secret."""
+    message = f"actor {incident.actor} {incident.what}"
+    if isinstance(incident.error, TalkwireError):
+        message += f": {incident.error.message}"
+    elif incident.error is not None:
+        place = traceback.extract_tb(incident.error.__traceback__)[-1]
+        message += f": {type(incident.error).__name__} in {Path(place.filename).name}:{place.lineno}"
+    fault = Fault(kind="Actor", verdict=Verdict.RESTART, cause=incident.what, message=message)
+    return FaultNotice(fault, retry_in_s=None)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -140,14 +141,17 @@ class World:
         self.notices: list[sg.Notice] = []
         self.failure: TalkwireError | None = None
 
-    async def run(self) -> None:
-        edges = app.Edges(
+    def edges(self) -> app.Edges:
+        return app.Edges(
             SyntheticMicrophone(self.script),
             self.loudspeaker,
             self.connector,
             ScriptedTokenSource(self.tokens),
             self.commands,
         )
+
+    async def run(self, edges: app.Edges | None = None) -> None:
+        edges = edges or self.edges()
         with trio.fail_after(3600):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.service.run)
@@ -296,6 +300,29 @@ async def test_a_cancelled_endpoint_leaves_nothing_behind(autojump_clock: MockCl
     with trio.move_on_after(after_ms / 1000):
         await world.run()
     assert trio.lowlevel.current_statistics().tasks_living <= 4, "trio's own and this test's"
+
+
+async def test_an_actor_that_fails_is_restarted_and_told_without_its_words(autojump_clock: MockClock) -> None:
+    world = World()
+    world.tokens = [ScriptedMint(minted().outcome)]
+    spoilt = ScriptedTokenSource(world.tokens)
+    calls = 0
+
+    async def mint() -> Minted:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError(CANARY)
+        return await spoilt.mint()
+
+    edges = world.edges()
+    edges.token_source = SimpleNamespace(mint=mint)
+    await world.run(edges)
+    told = [notice.fault.message for notice in world.notices if isinstance(notice, sg.FaultNotice)]
+    assert told[0].startswith("actor credential failed: ZeroDivisionError in test_app.py:")
+    assert "actor credential restarted" in told[1]
+    assert CANARY not in repr(world.notices)
+    assert world.finished().turns == 1
 
 
 def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:

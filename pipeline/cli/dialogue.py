@@ -110,8 +110,6 @@ async def _configure(dialogue: Dialogue, followers: dict[str, Follower], nursery
         nursery.start_soon(backend.watch)
         dialogue.backend.configure(toml({"tokens": {"host": "127.0.0.1", **provider}}))
         token = {"source": "backend", "url": f"http://127.0.0.1:{await backend.until('ready')}/realtime/token"}
-        if dialogue.server is not None:
-            await followers[dialogue.server.name].until("ready")  # a question asked earlier could end unheard
         audio = {"input": f"wav:{dialogue.question}", "output": f"wav:{dialogue.output / 'reply.wav'}"}
         turn = {"mode": "push_to_talk"} if dialogue.push_to_talk else {}
         dialogue.endpoint.configure(toml({"service": service, "token": token, "audio": audio, "turn": turn}))

@@ -10,7 +10,6 @@ import trio
 
 from pipeline.app import run_endpoint
 from pipeline.cli.interruption import perform
-from pipeline.cli.logs import log_to_stderr
 from pipeline.cli.notices import NoticePrinter, json_line, text_line
 from pipeline.cli.options import Config, Json, Lifeline, Set, hold_lifeline
 from pipeline.edges.interfaces import CommandSource
@@ -29,7 +28,6 @@ def run(*, config: Config = (), set_: Set = (), json: Json = False, lifeline: Li
     push-to-talk mode at a terminal, Enter begins to talk and Enter ends it. Ctrl-C hangs up, a second one at once.
     """
     hold_lifeline(lifeline)
-    log_to_stderr()
     settings = load(config, set_)
     key = read_api_key(os.environ)
     at_terminal = sys.stdout is not None and sys.stdout.isatty()

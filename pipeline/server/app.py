@@ -6,6 +6,7 @@ A thin shell: who may come in is decided in `admission.py`, what is said in `con
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -34,9 +35,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 async def serve(
     settings: ServerSettings,
-    engines: Engines | Callable[[], Engines],
+    engines: Engines,
     *,
     api_key: Secret | None,
+    listening: Callable[[int], None],
     ready: Callable[[int], None],
     shutdown: trio.Event | None = None,
 ) -> None:
@@ -44,11 +46,12 @@ async def serve(
 
     Args:
         settings: section `[server]`; port 0 takes any free one.
-        engines: ready to use, or what loads them: called once in a worker thread while the server already listens;
-            until it returns, sessions open and are configured, but their sound waits.
+        engines: made in a worker thread while the server already listens: what is said meanwhile is heard, and
+            answered once recogniser and voice are there.
         api_key: the only key that mints client secrets, and opens sessions itself. Without one, on loopback, any
             bearer may mint.
-        ready: called with the port when it listens.
+        listening: called with the port when sessions can be opened.
+        ready: called with the port when all engines are loaded.
         shutdown: ends the server when set.
 
     Raises:
@@ -59,26 +62,31 @@ async def serve(
     if api_key is None and not is_loopback(settings.host):
         message = f"{settings.host} can be reached by others; give an API key (OPENAI_API_KEY) or use 127.0.0.1"
         raise ConfigurationError([Problem("server.host", message)])
-    listening = bind(settings.host, settings.port)
-    port: int = listening.getsockname()[1]
-    app = _App(settings, api_key)
+    listener = bind(settings.host, settings.port)
+    port: int = listener.getsockname()[1]
+    app = _App(settings, api_key, engines)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(app.engines.load, engines)
-        nursery.start_soon(serve_connections, listening, app)
+        nursery.start_soon(serve_connections, listener, app)
         if api_key is None:
             log = structlog.get_logger("talkwire.server")
             log.warning("no API key is configured: any bearer on this machine may mint client secrets", port=port)
-        ready(port)
+        listening(port)
+        nursery.start_soon(_load, app.engines, partial(ready, port))
         if shutdown is not None:
             await shutdown.wait()
             nursery.cancel_scope.cancel()
 
 
+async def _load(engines: EnginePool, ready: Callable[[], None]) -> None:
+    await engines.load()
+    ready()
+
+
 class _App:
     """ASGI application: sessions here, everything else to the REST application."""
 
-    def __init__(self, settings: ServerSettings, api_key: Secret | None) -> None:
-        self.engines = EnginePool()
+    def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines) -> None:
+        self.engines = EnginePool(engines)
         self._cap_s = settings.session_cap_s
         self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
         self._rest = rest_app(self._admission, unix_now)

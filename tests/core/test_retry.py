@@ -40,7 +40,7 @@ class HighestDice(Random):
 
 
 def dice(seed: int) -> Random:
-    return Random(seed)  # noqa: S311  jitter is no secret
+    return Random(seed)
 
 
 def pauses(faults: list[Fault], random: Random) -> list[float]:

@@ -8,7 +8,7 @@ from pipeline.vocabulary.errors import ServiceBusyError
 from pipeline.vocabulary.signals import Secret
 
 
-async def test_the_script_is_played_on_the_clock(autojump_clock: MockClock) -> None:  # noqa: ARG001  virtual time
+async def test_the_script_is_played_on_the_clock(autojump_clock: MockClock) -> None:
     minted = Minted(Secret("ek_1"), 600.0)
     source = ScriptedTokenSource([ScriptedMint(ServiceBusyError("busy"), delay_s=2), ScriptedMint(minted, delay_s=5)])
     start_s = trio.current_time()

@@ -163,4 +163,4 @@ def voice() -> ToneVoice:
 
 @pytest.fixture
 def engines(voice: ToneVoice) -> Engines:
-    return Engines(LoudnessActivity, LengthRecogniser(), EchoBrain(), voice)
+    return Engines(LoudnessActivity, LengthRecogniser, EchoBrain, lambda: voice)

@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
-from pipeline.server.engines.interfaces import Engines
-from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError
+from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
+from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 from pipeline.vocabulary.frames import BYTES_PER_MS
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
@@ -54,25 +54,29 @@ class Server:
 
 
 @asynccontextmanager
-async def running(
-    engines: Engines | Callable[[], Engines], api_key: Secret | None = None, **changes: Any
-) -> AsyncIterator[Server]:
-    listening = trio.Event()
+async def running(engines: Engines, api_key: Secret | None = None, **changes: Any) -> AsyncIterator[Server]:
+    opened = trio.Event()
     ports: list[int] = []
 
-    def ready(port: int) -> None:
+    def listening(port: int) -> None:
         ports.append(port)
-        listening.set()
+        opened.set()
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             settings = structs.replace(SETTINGS, **changes)
             shutdown = trio.Event()
-            run = functools.partial(serve, settings, engines, api_key=api_key, ready=ready, shutdown=shutdown)
+            run = functools.partial(
+                serve, settings, engines, api_key=api_key, listening=listening, ready=ignore, shutdown=shutdown
+            )
             nursery.start_soon(run)
-            await listening.wait()
+            await opened.wait()
             yield Server(ports[0], shutdown.set)
             nursery.cancel_scope.cancel()
+
+
+def ignore(_port: int) -> None:
+    pass
 
 
 async def receive(client: Any, until: str) -> list[dict[str, Any]]:
@@ -145,23 +149,31 @@ async def test_talking_over_the_answer_stops_the_voice(engines: Engines, voice: 
     assert voice.spoken == 2, "the chunk that was being made is the last"
 
 
-async def test_sound_waits_for_engines_that_are_still_loading(engines: Engines, tone: Tone) -> None:
+async def test_speech_is_heard_while_recogniser_and_voice_still_load(engines: Engines, tone: Tone) -> None:
     loading = threading.Event()
 
-    def load() -> Engines:
+    def load() -> Recogniser:
         loading.wait(10)
-        return engines
+        return engines.recogniser()
 
-    async with running(load) as server, server.connect(await server.secret()) as client:
-        await client.send('{"type": "session.update", "session": {"type": "realtime"}}')
-        await receive(client, "session.updated")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(speak, client, tone(800) + PAUSE)
-            with trio.move_on_after(0.1):
-                await client.recv()
-                pytest.fail("nothing can be heard before the engines are there")
-            loading.set()
-            await receive(client, "response.done")
+    slow = structs.replace(engines, recogniser=load)
+    async with running(slow) as server, server.connect(await server.secret()) as client:
+        await speak(client, tone(800) + PAUSE)
+        await receive(client, "conversation.item.done")
+        with trio.move_on_after(0.1):
+            await client.recv()
+            pytest.fail("nothing can be answered before the recogniser is there")
+        loading.set()
+        await receive(client, "response.done")
+
+
+async def test_an_engine_that_cannot_be_loaded_ends_the_server_with_its_reason(engines: Engines) -> None:
+    def refuse() -> Voice:
+        raise ConfigurationError([Problem("server.voice", "there is no such voice")])
+
+    broken = structs.replace(engines, voice=refuse)
+    with trio.fail_after(5), pytest.RaisesGroup(pytest.RaisesExc(ConfigurationError, match="no such voice")):
+        await serve(SETTINGS, broken, api_key=None, listening=ignore, ready=ignore, shutdown=trio.Event())
 
 
 async def test_bad_messages_leave_the_session_open(engines: Engines) -> None:
@@ -310,16 +322,20 @@ def ask_forever(line: socket.socket) -> None:
 async def test_a_taken_port_is_told_in_one_line(engines: Engines) -> None:
     async with running(engines) as server:
         with pytest.raises(AlreadyRunningError, match="--port") as taken:
-            await serve(structs.replace(SETTINGS, port=server.port), engines, api_key=None, ready=lambda _: None)
+            await serve(
+                structs.replace(SETTINGS, port=server.port), engines, api_key=None, listening=ignore, ready=ignore
+            )
         assert "\n" not in str(taken.value)
 
 
 async def test_a_host_others_can_reach_needs_a_key(engines: Engines) -> None:
     with pytest.raises(ConfigurationError, match="API key"):
-        await serve(structs.replace(SETTINGS, host="192.0.2.1"), engines, api_key=None, ready=lambda _: None)
+        await serve(structs.replace(SETTINGS, host="192.0.2.1"), engines, api_key=None, listening=ignore, ready=ignore)
 
 
 async def test_shutdown_event_ends_it(engines: Engines) -> None:
     shutdown = trio.Event()
     with trio.fail_after(5):
-        await serve(SETTINGS, engines, api_key=None, ready=lambda _: shutdown.set(), shutdown=shutdown)
+        await serve(
+            SETTINGS, engines, api_key=None, listening=ignore, ready=lambda _: shutdown.set(), shutdown=shutdown
+        )

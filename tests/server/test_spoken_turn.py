@@ -12,7 +12,7 @@ import trio
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
-from pipeline.server.engines.loader import load
+from pipeline.server.engines.loader import offline_engines
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
@@ -26,18 +26,16 @@ async def test_a_question_is_heard_and_answered_aloud() -> None:
         question = recording.readframes(recording.getnframes())
     shutdown = trio.Event()
     ports: list[int] = []
-    listening = trio.Event()
-
-    def ready(port: int) -> None:
-        ports.append(port)
-        listening.set()
+    loaded = trio.Event()
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            loader = functools.partial(load, SETTINGS)
-            run = functools.partial(serve, SETTINGS, loader, api_key=Secret("k"), ready=ready, shutdown=shutdown)
+            run = functools.partial(
+                serve, SETTINGS, offline_engines(SETTINGS), api_key=Secret("k"),
+                listening=ports.append, ready=lambda _: loaded.set(), shutdown=shutdown,
+            )  # fmt: skip
             nursery.start_soon(run)
-            await listening.wait()
+            await loaded.wait()
             url = f"ws://127.0.0.1:{ports[0]}/v1/realtime?model=m"
             async with connect(url, additional_headers={"Authorization": "Bearer k"}, proxy=None) as client:
                 await client.send(TRANSCRIBE)

@@ -158,7 +158,7 @@ async def test_a_provider_that_fails_is_told_in_our_words(
 async def test_a_provider_that_hangs_or_is_away(
     nursery: trio.Nursery, provider: tuple[Provider, str], device: httpx.AsyncClient
 ) -> None:
-    async def hang(stream: trio.abc.Stream) -> None:  # noqa: ARG001  the peer's signature
+    async def hang(stream: trio.abc.Stream) -> None:
         await trio.sleep_forever()
 
     mint, url = provider

@@ -43,9 +43,16 @@ class Voice(Protocol):
 
 
 class Engines(msgspec.Struct, frozen=True):
-    """The engines of one server; `voice_activity` makes a fresh detector for a new session."""
+    """How the engines of one server are made; each maker imports and loads what its engine needs.
+
+    Attributes:
+        voice_activity: makes a fresh detector, for every stream of sound.
+        recogniser: called once, as the others below; the server calls them in this order, which is the order of need.
+        brain: likewise.
+        voice: likewise.
+    """
 
     voice_activity: Callable[[], VoiceActivity]
-    recogniser: Recogniser
-    brain: Brain
-    voice: Voice
+    recogniser: Callable[[], Recogniser]
+    brain: Callable[[], Brain]
+    voice: Callable[[], Voice]

@@ -4,14 +4,15 @@ import re
 import socket
 import tomllib
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.dsp.resample import resample
-from pipeline.server.engines.interfaces import Engines
-from pipeline.server.engines.loader import load
+from pipeline.server.engines.interfaces import Engines, Recogniser, Voice, VoiceActivity
+from pipeline.server.engines.loader import offline_engines
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import RATE_HZ
 
@@ -21,17 +22,43 @@ WordErrors = Callable[[str, str], int]
 NUMBERS = {"2": "two", "3": "three", "4": "four", "5": "five", "7": "seven", "8": "eight", "10": "ten"}
 
 
-@pytest.fixture(scope="session")
-def engines() -> Engines:
-    """The engines of the shipped settings, loaded where no network can be reached."""
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Engines load where no network can be reached."""
 
     def refuse(*_args: object, **_keywords: object) -> None:
         raise AssertionError("the engines tried to reach a network")
 
-    with pytest.MonkeyPatch.context() as offline:
-        offline.setattr(socket, "getaddrinfo", refuse)
-        offline.setattr(socket.socket, "connect", refuse)
-        return load(configuration.load().server)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", refuse)
+        patched.setattr(socket.socket, "connect", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def engines() -> Engines:
+    """The makers of the shipped settings."""
+    return offline_engines(configuration.load().server)
+
+
+@pytest.fixture(scope="session")
+def listener(engines: Engines) -> Recogniser:
+    """The recogniser, loaded once."""
+    with no_network():
+        return engines.recogniser()
+
+
+@pytest.fixture(scope="session")
+def speaker(engines: Engines) -> Voice:
+    """The voice, loaded once."""
+    with no_network():
+        return engines.voice()
+
+
+@pytest.fixture(scope="session")
+def new_detector(engines: Engines) -> Callable[[], VoiceActivity]:
+    """Makes voice activity detectors."""
+    return engines.voice_activity
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import pipeline.server.engines
-from pipeline.server.engines.loader import load
+from pipeline.server.engines import loader
+from pipeline.server.engines.loader import offline_engines
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.errors import ConfigurationError
 from pipeline.vocabulary.settings import ServerSettings
@@ -21,12 +21,9 @@ def settings() -> ServerSettings:
 def test_a_missing_extra_names_the_command(
     package: str, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("recogniser", "voice", "voice_activity"):
-        monkeypatch.delitem(sys.modules, f"pipeline.server.engines.{module}", raising=False)
-        monkeypatch.delattr(pipeline.server.engines, module, raising=False)
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(loader, "find_spec", lambda module: None if module == package else object())
     with pytest.raises(ConfigurationError) as refused:
-        load(settings)
+        offline_engines(settings)
     assert refused.value.message == f"offline speech needs {package}; install it with: pip install 'talkwire[local]'"
 
 
@@ -35,9 +32,9 @@ def test_a_wrong_knowledge_file_is_named(settings: ServerSettings, tmp_path: Pat
     mine = tmp_path / "mine.toml"
     mine.write_text("unknown = 1\n")
     with pytest.raises(ConfigurationError, match=r"unknown: .*\(mine\.toml\)"):
-        load(msgspec.structs.replace(settings, knowledge=str(mine)))
+        offline_engines(msgspec.structs.replace(settings, knowledge=str(mine)))
     with pytest.raises(ConfigurationError, match=r"cannot read .*absent\.toml"):
-        load(msgspec.structs.replace(settings, knowledge=str(tmp_path / "absent.toml")))
+        offline_engines(msgspec.structs.replace(settings, knowledge=str(tmp_path / "absent.toml")))
 
 
 def test_importing_the_loader_loads_no_engine() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.dsp.resample import resample
 from pipeline.server.engines import recogniser
-from pipeline.server.engines.interfaces import Engines
+from pipeline.server.engines.interfaces import Recogniser, Voice
 from pipeline.server.engines.recogniser import (
     MODEL_SAMPLES_PER_MS,
     PIECE_MS,
@@ -49,23 +49,23 @@ def real_recordings(read_wav: Callable[[Path], bytes]) -> list[tuple[bytes, str]
 
 
 def test_hears_at_most_one_word_in_twenty_wrong_in_real_recordings(
-    engines: Engines, real_recordings: list[tuple[bytes, str]], word_errors: WordErrors, plain_words: PlainWords
+    listener: Recogniser, real_recordings: list[tuple[bytes, str]], word_errors: WordErrors, plain_words: PlainWords
 ) -> None:
-    wrong = sum(word_errors(words, engines.recogniser.transcribe(pcm)) for pcm, words in real_recordings)
+    wrong = sum(word_errors(words, listener.transcribe(pcm)) for pcm, words in real_recordings)
     spoken = sum(len(plain_words(words)) for _, words in real_recordings)
     assert wrong / spoken <= 0.05
 
 
 def test_hears_the_shipped_questions(
-    engines: Engines, questions: dict[str, tuple[bytes, str]], word_errors: WordErrors, plain_words: PlainWords
+    listener: Recogniser, questions: dict[str, tuple[bytes, str]], word_errors: WordErrors, plain_words: PlainWords
 ) -> None:
-    wrong = sum(word_errors(words, engines.recogniser.transcribe(pcm)) for pcm, words in questions.values())
+    wrong = sum(word_errors(words, listener.transcribe(pcm)) for pcm, words in questions.values())
     spoken = sum(len(plain_words(words)) for _, words in questions.values())
     assert wrong / spoken <= 0.05
 
 
 def test_a_long_utterance_is_recognised_piece_by_piece_without_losing_words(
-    engines: Engines,
+    listener: Recogniser,
     questions: dict[str, tuple[bytes, str]],
     word_errors: WordErrors,
     monkeypatch: pytest.MonkeyPatch,
@@ -74,19 +74,19 @@ def test_a_long_utterance_is_recognised_piece_by_piece_without_losing_words(
     monkeypatch.setattr(recogniser, "SEARCH_MS", 1_500)
     asked = [questions[f"{name}.wav"] for name in ("opening_hours", "lift", "restroom")]
     assert sum(len(pcm) for pcm, _ in asked) > 2 * 3_000 * BYTES_PER_MS
-    heard = engines.recogniser.transcribe(b"".join(pcm for pcm, _ in asked))
+    heard = listener.transcribe(b"".join(pcm for pcm, _ in asked))
     assert word_errors(" ".join(words for _, words in asked), heard) == 0
 
 
 @pytest.mark.parametrize("duration_ms", [0, 20, 99, 100, 500, 3_000])
-def test_silence_of_any_length_holds_no_words(engines: Engines, duration_ms: int) -> None:
-    assert not engines.recogniser.transcribe(bytes(duration_ms * BYTES_PER_MS))
+def test_silence_of_any_length_holds_no_words(listener: Recogniser, duration_ms: int) -> None:
+    assert not listener.transcribe(bytes(duration_ms * BYTES_PER_MS))
 
 
 @pytest.mark.parametrize("loudness", [30, 1_000, 8_000])
-def test_noise_holds_no_words(engines: Engines, loudness: int) -> None:
+def test_noise_holds_no_words(listener: Recogniser, loudness: int) -> None:
     noise = np.random.default_rng(loudness).normal(0, loudness, 2 * RATE_HZ).clip(-32_768, 32_767)
-    assert not engines.recogniser.transcribe(noise.astype("<i2").tobytes())
+    assert not listener.transcribe(noise.astype("<i2").tobytes())
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,13 @@ def test_long_sound_is_cut_where_it_is_quietest() -> None:
     assert np.array_equal(np.concatenate(pieces), sound)
 
 
-def test_sound_beyond_the_bound_is_left_out(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    pcm = bytes(1_000 * BYTES_PER_MS) + b"".join(engines.voice.speak("Hello there."))
-    assert engines.recogniser.transcribe(pcm)
+def test_sound_beyond_the_bound_is_left_out(
+    listener: Recogniser, speaker: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pcm = bytes(1_000 * BYTES_PER_MS) + b"".join(speaker.speak("Hello there."))
+    assert listener.transcribe(pcm)
     monkeypatch.setattr(recogniser, "MAX_UTTERANCE_MS", 1_000)
-    assert not engines.recogniser.transcribe(pcm)
+    assert not listener.transcribe(pcm)
 
 
 def test_byte_pieces_may_be_longer_than_one_length_byte_can_say() -> None:
