@@ -13,6 +13,8 @@ from pipeline.edges.wire_faults import network_error, tls_error
 from pipeline.realtime.client_secrets import (
     DEVICE_HEADER,
     MAX_ANSWER_BYTES,
+    PROVIDER_KEY,
+    REFUSAL_HEADER,
     decode_client_secret,
     encode_mint_request,
     is_device_id,
@@ -117,6 +119,9 @@ class TokenClient:
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             what = "the API key" if self._settings.source == "provider" else "token.device_id"
             return CredentialRefusedError(f"{said}: it refuses this machine; check {what}", cause=cause)
+        if response.headers.get(REFUSAL_HEADER) == PROVIDER_KEY:
+            message = f"{said}: the provider refuses the key of this token backend; its owner must check it"
+            return CredentialRefusedError(message, cause="provider_key")
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             date_s = parse_http_date(response.headers.get("Date"))
             pause_s = parse_retry_after(response.headers.get("Retry-After"), _wall_s() if date_s is None else date_s)

@@ -17,6 +17,9 @@ from pipeline.vocabulary.errors import ConfigurationError, Problem, ProtocolErro
 from pipeline.vocabulary.signals import Secret
 
 DEVICE_HEADER: Final = "X-Device-Id"
+REFUSAL_HEADER: Final = "X-Refusal"
+"""On a backend's 502: `provider-key` tells the device that no later try can help until the backend's key is mended."""
+PROVIDER_KEY: Final = "provider-key"
 MAX_ANSWER_BYTES: Final = 64 * 1024  # bytes: an answer has about 1 KiB; more is not from a mint
 MAX_SECRET_LENGTH: Final = 4_096  # characters: it must fit into one header beside the others
 _DEVICE: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)

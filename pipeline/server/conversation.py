@@ -178,7 +178,7 @@ class Conversation:
             self._say_stopped(item_id, self._buffer.written_ms)
             pcm = self._buffer.take(start_ms, self._buffer.written_ms)
         else:
-            item_id, pcm = self._new_id("item"), self._buffer.take_all()
+            item_id, pcm = self._new_item_id(), self._buffer.take_all()
         self._restart_detection()
         self._commit(item_id, pcm)
 
@@ -273,7 +273,7 @@ class Conversation:
             self._buffer.forget_before(detector.heard_ms - (settings.prefix_padding_ms or 0) - heard.hop_ms)
 
     def _begin_turn(self, start_ms: float) -> None:
-        item_id = self._new_id("item")
+        item_id = self._new_item_id()
         self._turn = (item_id, start_ms)
         self._out.append(
             events.InputAudioBufferSpeechStarted(
@@ -369,7 +369,7 @@ class Conversation:
             audio=params.audio or events.ResponseAudio(output=self.session.audio.output),
             metadata=params.metadata,
         )
-        self._response = ResponseLife(response, self._new_id("item"), self._items, self._new_id, waits_for)
+        self._response = ResponseLife(response, self._new_item_id(), self._items, self._new_id, waits_for)
         self._out += self._response.created()
 
     def _generate(self, question: str) -> None:
@@ -419,6 +419,12 @@ class Conversation:
 
     def _complain(self, error: ClientEventError) -> None:
         self._out.append(events.ErrorEvent(event_id=self._event_id(), error=error.body()))
+
+    def _new_item_id(self) -> str:
+        """An id no item has: clients name items too, and may name one as we would."""
+        while self._items.find(item_id := self._new_id("item")) is not None:
+            pass
+        return item_id
 
     def _event_id(self) -> str:
         return self._new_id("event")

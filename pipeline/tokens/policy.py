@@ -7,7 +7,13 @@ from http import HTTPStatus
 import msgspec
 
 from pipeline.core.retry import parse_http_date, parse_retry_after
-from pipeline.realtime.client_secrets import MAX_ANSWER_BYTES, decode_client_secret, encode_backend_answer
+from pipeline.realtime.client_secrets import (
+    MAX_ANSWER_BYTES,
+    PROVIDER_KEY,
+    REFUSAL_HEADER,
+    decode_client_secret,
+    encode_backend_answer,
+)
 from pipeline.vocabulary.errors import ProtocolError
 
 MAX_DEVICES = 4_096  # devices remembered: bounds memory to about 1 MiB whoever invents device names
@@ -99,9 +105,10 @@ def judge_provider(status: int, body: bytes, *, date: str | None, retry_after: s
         pause_s = PROVIDER_PAUSE_S if pause_s is None else pause_s
         return refuse(HTTPStatus.SERVICE_UNAVAILABLE, busy, retry_after_s=pause_s)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return refuse(
+        refused = refuse(
             HTTPStatus.BAD_GATEWAY, "the provider refused the key of this token backend; its owner must check it"
         )
+        return msgspec.structs.replace(refused, headers={**refused.headers, REFUSAL_HEADER: PROVIDER_KEY})
     if status != HTTPStatus.OK or len(body) > MAX_ANSWER_BYTES:
         return refuse(HTTPStatus.BAD_GATEWAY, f"the provider gave no client secret (status {status})")
     try:

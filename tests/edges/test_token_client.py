@@ -142,6 +142,12 @@ async def test_a_provider_is_asked_with_the_key_for_the_model(start: Callable[..
         (http("302 Found", b"", "Location: http://127.0.0.1:1/"), ProtocolError, "status_302", "not followed"),
         (http("400 Bad Request", SECRET.encode()), ProtocolError, "status_400", "check the address"),
         (http("401 Unauthorized", SECRET.encode()), CredentialRefusedError, "status_401", "check token.device_id"),
+        (
+            http("502 Bad Gateway", b"", "X-Refusal: provider-key"),
+            CredentialRefusedError,
+            "provider_key",
+            "its owner must check it",
+        ),
         (http("403 Forbidden"), CredentialRefusedError, "status_403", "refuses this machine"),
         (http("404 Not Found"), ProtocolError, "status_404", "check the path"),
         (http("429 Too Many Requests"), ServiceBusyError, "status_429", "trying later"),

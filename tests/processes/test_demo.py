@@ -61,7 +61,7 @@ def test_silence_is_exit_3(talkwire: Start, tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF", b"not a WAV file at all", None])
+@pytest.mark.parametrize("content", [b"not a WAV file at all", None])
 def test_a_question_that_cannot_be_read_is_one_line_and_exit_2(
     talkwire: Start, tmp_path: Path, content: bytes | None
 ) -> None:
@@ -103,6 +103,20 @@ def test_a_wrong_key_is_exit_78(talkwire: Start, tmp_path: Path) -> None:
     assert err.count("\n") == 1
     assert "canary" not in err
     assert demo.family() == []
+
+
+@pytest.mark.engines
+def test_an_endpoint_whose_backend_has_a_wrong_key_ends_with_78(talkwire: Start) -> None:
+    server = talkwire("serve", "--port=0", "--json", environ={"OPENAI_API_KEY": "sk-right"})
+    port = json.loads(server.until("listening"))["port"]
+    provider = f"--set=tokens.provider_url=http://127.0.0.1:{port}/v1/realtime/client_secrets"
+    backend = talkwire("tokens", "--port=0", "--json", provider, environ={"OPENAI_API_KEY": "sk-wrong-canary"})
+    url = f"http://127.0.0.1:{json.loads(backend.until('ready'))['port']}/realtime/token"
+    endpoint = talkwire("run", "--set=audio.input=none:", "--set=audio.output=none:", f"--set=token.url={url}")
+    status, _, err = endpoint.end()
+    assert status == 78
+    assert "its owner must check it" in err
+    assert err.count("\n") == 1
 
 
 def test_a_provider_that_is_away_is_exit_78(talkwire: Start, tmp_path: Path) -> None:

@@ -120,3 +120,9 @@ def test_a_busy_provider_becomes_a_503_with_retry_after(status: int, header: str
 def test_retry_after_is_never_too_early() -> None:
     assert refuse(HTTPStatus.TOO_MANY_REQUESTS, "wait", retry_after_s=0.2).headers["Retry-After"] == "1"
     assert "Retry-After" not in refuse(HTTPStatus.BAD_GATEWAY, "gone").headers
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_marked_so_that_devices_stop_asking(status: int) -> None:
+    assert judged(status).headers["X-Refusal"] == "provider-key"
+    assert "X-Refusal" not in judged(500).headers
