@@ -24,14 +24,23 @@ LANE_TOP, LANE_HEIGHT, ROW = 64, 44, 26
 BEFORE_SHARE, AFTER_SHARE = 0.18, 0.18  # of the picture: the question's end and the reply's beginning
 CHAR_PX = 6.6  # average advance of the 12 px font; a label that does not fit its segment is left out
 
-_STYLE = """
-svg{font:12px system-ui,sans-serif;--ink:#1c2430;--faint:#5b6675;--paper:#fff;--question:#3b6ea8;--wait:#b9c3cf;
---wait-ink:#1c2430;--work:#b0701a;--play:#7a5aa6;--reply:#2d7d4f}
-@media(prefers-color-scheme:dark){svg{--ink:#e8edf3;--faint:#9aa7b6;--paper:#14181e;--question:#5a8fcb;--wait:#4a5563;
---wait-ink:#e8edf3;--work:#c98a35;--play:#9a7cc4;--reply:#4aa06f}}
-.paper{fill:var(--paper)}.title{font-size:15px;font-weight:600;fill:var(--ink)}.ink{fill:var(--ink)}
-.faint{fill:var(--faint)}.on{fill:#fff}.on-wait{fill:var(--wait-ink)}.tick{stroke:var(--faint);stroke-width:1}
-"""
+_LIGHT = {
+    "paper": "#fff", "ink": "#1c2430", "faint": "#5b6675", "on": "#fff", "on-wait": "#1c2430",
+    "question": "#3b6ea8", "wait": "#b9c3cf", "work": "#b0701a", "play": "#7a5aa6", "reply": "#2d7d4f",
+}  # fmt: skip
+_DARK = {
+    "paper": "#14181e", "ink": "#e8edf3", "faint": "#9aa7b6", "on": "#fff", "on-wait": "#e8edf3",
+    "question": "#5a8fcb", "wait": "#4a5563", "work": "#c98a35", "play": "#9a7cc4", "reply": "#4aa06f",
+}  # fmt: skip
+
+
+def _style() -> str:
+    """Plain classes, no CSS variables: not every viewer of SVG knows those, and then all would be black."""
+    light, dark = ("".join(f".{name}{{fill:{fill}}}" for name, fill in scheme.items()) for scheme in (_LIGHT, _DARK))
+    lines = f".tick{{stroke:{_LIGHT['faint']}}}rect{{stroke:{_LIGHT['paper']}}}"
+    dark_lines = f".tick{{stroke:{_DARK['faint']}}}rect{{stroke:{_DARK['paper']}}}"
+    fonts = "svg{font:12px system-ui,sans-serif}.title{font-size:15px;font-weight:600}"
+    return f"{fonts}{light}{lines}@media(prefers-color-scheme:dark){{{dark}{dark_lines}}}"
 
 
 class Segment(NamedTuple):
@@ -72,9 +81,9 @@ def draw(timeline_ms: dict[str, float], *, question: str, reply: str) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
-            f"<title>{summary}</title><style>{_STYLE}</style>",
+            f"<title>{summary}</title><style>{_style()}</style>",
             f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
-            f'<text class="title" x="{LEFT}" y="30">{summary}</text>',
+            f'<text class="title ink" x="{LEFT}" y="30">{summary}</text>',
             *_lane(timeline_ms, total_ms, question, reply),
             *_rows(timeline_ms, total_ms, marks),
             "</svg>\n",
@@ -106,8 +115,8 @@ def _box(kind: str, left: float, right: float, label: str, detail: str) -> str:
         if text and letters >= 4
     ]
     rect = (
-        f'<rect x="{left:.1f}" y="{LANE_TOP}" width="{right - left:.1f}" height="{LANE_HEIGHT}" '
-        f'style="fill:var(--{kind});stroke:var(--paper)"><title>{escape(f"{label} {detail}".strip())}</title></rect>'
+        f'<rect class="{kind}" x="{left:.1f}" y="{LANE_TOP}" width="{right - left:.1f}" height="{LANE_HEIGHT}">'
+        f"<title>{escape(f'{label} {detail}'.strip())}</title></rect>"
     )
     return rect + "".join(texts)
 
