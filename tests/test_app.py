@@ -2,11 +2,13 @@
 
 import base64
 import json
-from collections.abc import AsyncGenerator, Callable
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -14,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline import app
-from pipeline.edges.interfaces import Minted
+from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer, SyntheticMicrophone, tone
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
@@ -27,6 +29,7 @@ from pipeline.vocabulary.errors import (
     ConnectionLostError,
     CredentialExpiredError,
     CredentialRefusedError,
+    DeviceError,
     ServiceRefusedError,
     TalkwireError,
 )
@@ -130,14 +133,14 @@ class ScriptedService:
 class World:
     """One endpoint and everything around it."""
 
-    def __init__(self, *overrides: str, script: list[Sound] | None = None) -> None:
+    def __init__(self, *overrides: str, script: Iterable[Sound] | None = None) -> None:
         self.settings = load(overrides=["audio.input=none:", "audio.output=none:", *overrides])
         self.script = script or [silence(0.2), tone(QUESTION_S), silence(2.0)]
         self.tokens = [minted() for _ in range(50)]
         self.commands = Commands()
         self.connector = SimulatedConnector()
         self.service = ScriptedService(self.connector)
-        self.loudspeaker = SimulatedLoudspeaker()
+        self.loudspeaker: Any = SimulatedLoudspeaker()
         self.notices: list[sg.Notice] = []
         self.failure: TalkwireError | None = None
 
@@ -323,6 +326,44 @@ async def test_an_actor_that_fails_is_restarted_and_told_without_its_words(autoj
     assert "actor credential restarted" in told[1]
     assert CANARY not in repr(world.notices)
     assert world.finished().turns == 1
+
+
+class FragileLoudspeaker(SimulatedLoudspeaker):
+    """Fails once, `after_s` into its first opening."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__()
+        self._after_s = after_s
+        self.openings = 0
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        self.openings += 1
+        fails_s = trio.current_time() + self._after_s if self.openings == 1 else math.inf
+        async with super().open(frame_ms) as stream:
+            wait_request = stream.wait_request
+
+            async def wait_or_fail() -> OutputRequest:
+                if trio.current_time() >= fails_s:
+                    raise DeviceError("the loudspeaker was unplugged; plug it in")
+                return await wait_request()
+
+            yield cast("OutputStream", SimpleNamespace(wait_request=wait_or_fail, write=stream.write))
+
+
+async def test_a_loudspeaker_that_fails_costs_the_answer_it_was_playing_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    world = World(script=iter([tone(1), silence(3), tone(1), silence(3)]))
+    world.loudspeaker = FragileLoudspeaker(after_s=2.0)
+    await world.run()
+    assert world.loudspeaker.openings == 2
+    assert world.service.answers == 2, "the microphone, restarted with it, listens again"
+    assert world.played().count(ANSWER) == 1
+    [said] = world.service.sessions
+    [truncated] = [event for event in said if event["type"] == "conversation.item.truncate"]
+    assert 300 < truncated["audio_end_ms"] < 700
+    assert world.states()[-2:] == ["listening", "idle"]
 
 
 def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.vocabulary.signals import (
     InputEnded,
     InputFailed,
     InputOpened,
+    InputReady,
     Listen,
     SpeechEnd,
     Talk,
@@ -34,6 +35,7 @@ async def capture(
 ) -> None:
     """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through."""
     microphone = _Microphone(frames, activity, device, frame_ms, push_to_talk=push_to_talk)
+    await activity.send(InputReady())
     async with trio.open_nursery() as nursery:
         listening: trio.CancelScope | None = None
         async for command in commands:

@@ -11,7 +11,7 @@ from pipeline.dsp.level import first_audible_sample
 from pipeline.edges.interfaces import OutputDevice, OutputRequest
 from pipeline.runtime.ports import FloorView, Receiver, Sender
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, SetVolume
+from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputOpened, Playout, SetVolume
 
 PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
@@ -23,7 +23,7 @@ async def playback(
     frames: Receiver[SpeechFrame],
     commands: Receiver[OutputCommand],
     heard: Sender[Heard],
-    flushed: Sender[Flushed],
+    flushed: Sender[Playout],
     *,
     device: OutputDevice,
     floor: FloorView,
@@ -37,6 +37,7 @@ async def playback(
     """
     loudspeaker = _Loudspeaker(floor.value, fade_ms)
     async with device.open(frame_ms) as stream:
+        await flushed.send(OutputOpened(device.name))
         while True:
             request = await stream.wait_request()
             loudspeaker.obey(commands)

@@ -16,7 +16,7 @@ from pipeline.edges.interfaces import CommandSource
 from pipeline.realtime.exchange import Intent, ServiceSignal
 from pipeline.runtime.ports import FloorHolder, Receiver, Sender
 from pipeline.vocabulary.errors import Fault, error_from
-from pipeline.vocabulary.signals import Activity, Flushed, Heard, InputCommand, Notice, OutputCommand, Token, TokenAsk
+from pipeline.vocabulary.signals import Activity, Heard, InputCommand, Notice, OutputCommand, Playout, Token, TokenAsk
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ async def session(
     service: Receiver[ServiceSignal],
     activity: Receiver[Activity],
     heard: Receiver[Heard],
-    flushed: Receiver[Flushed],
+    flushed: Receiver[Playout],
     tokens: Receiver[Token],
     intents: Sender[Intent],
     asks: Sender[TokenAsk],

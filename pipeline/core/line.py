@@ -123,6 +123,11 @@ class LineMachine(Machine[Line, On]):
         return self.state is Line.LIVE
 
     @property
+    def wants_microphone(self) -> bool:
+        """Whether the microphone is to be open: from the first live moment to the end, also while the line is down."""
+        return self.was_live and self.state not in {Line.DRAINING, Line.CLOSED}
+
+    @property
     def has_failed(self) -> bool:
         """Whether this line has ever been lost or refused since it was last long healthy."""
         return self.was_live or self._backoff.failures > 0

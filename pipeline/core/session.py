@@ -79,7 +79,6 @@ class Session:
     def start(self, now: float) -> list[fx.Effect]:
         """Begin: ask for a client secret."""
         self._desk.now = now
-        self._desk.decide(fx.ToPlayback(sg.SetVolume(self._plan.volume)))
         self.line.on(ln.On.START)
         return self._settle()
 
@@ -117,7 +116,10 @@ class Session:
                 self.turn.take_heard(signal)
             case sg.Flushed():
                 self.turn.take_flushed(signal, is_live=self.line.is_live)
-            case sg.InputOpened() | sg.InputEnded() | sg.InputFailed() | sg.SpeechEnd():
+            case sg.OutputOpened():
+                self._desk.decide(fx.ToPlayback(sg.SetVolume(self._plan.volume)))
+                self.turn.lose_loudspeaker(is_live=self.line.is_live)
+            case sg.InputReady() | sg.InputOpened() | sg.InputEnded() | sg.InputFailed() | sg.SpeechEnd():
                 self._on_activity(signal)
             case sg.PressTalk() | sg.ReleaseTalk() | sg.Stop():
                 self._on_command(signal)
@@ -148,6 +150,10 @@ class Session:
 
     def _on_activity(self, signal: sg.Activity) -> None:
         match signal:
+            case sg.InputReady():
+                if self.line.wants_microphone:
+                    self._desk.decide(fx.ToCapture(sg.Listen(on=True)))
+                    self.turn.hold_key()
             case sg.InputOpened():
                 if self._plan.hands_free:
                     self.turn.press_key(is_live=self.line.is_live)

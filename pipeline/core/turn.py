@@ -129,6 +129,7 @@ class TurnMachine(Machine[Turn, On]):
         self._floor = first_turn
         self._sounding_turn = first_turn  # the newest turn reported audible
         self._heard_turn = first_turn  # the newest turn heard to its end, or cut
+        self._last_heard: sg.Heard | None = None
         self._key_down = False
         self._speech_end_s: float | None = None
         self._timeline = Timeline()
@@ -180,6 +181,7 @@ class TurnMachine(Machine[Turn, On]):
         """The listener is so far; what is below the floor is nobody's business any more."""
         if heard.turn < self._floor:
             return
+        self._last_heard = heard
         if heard.audible_s is not None and heard.turn > self._sounding_turn:
             self._sounding_turn = heard.turn
             self.on(On.AUDIBLE)
@@ -201,6 +203,16 @@ class TurnMachine(Machine[Turn, On]):
         else:
             self.desk.send(ev.ConversationItemTruncate(item_id=item, content_index=part, audio_end_ms=end_ms))
 
+    def lose_loudspeaker(self, *, is_live: bool) -> None:
+        """The loudspeaker was opened afresh: an answer it was playing ends as if interrupted where last heard."""
+        if self._newest_turn <= self._heard_turn:
+            return
+        last = self._last_heard
+        if last is not None and last.turn == self._newest_turn:
+            self.take_flushed(sg.Flushed(last.turn, last.item_id, last.content_index, last.heard_ms), is_live=is_live)
+        self._cut_reply()
+        self.on(On.HEARD_ALL)
+
     def press_key(self, *, is_live: bool) -> None:
         """Push-to-talk down: whatever sounds stops, and what is said from now on counts."""
         if not self._push_to_talk or self._key_down or not is_live:
@@ -209,6 +221,11 @@ class TurnMachine(Machine[Turn, On]):
         self.desk.send(ev.InputAudioBufferClear())
         self._start_speech()
         self.desk.decide(fx.ToCapture(sg.Talk(on=True)))
+
+    def hold_key(self) -> None:
+        """Capture has started again: the key is as it was."""
+        if self._key_down:
+            self.desk.decide(fx.ToCapture(sg.Talk(on=True)))
 
     def release_key(self) -> None:
         """Push-to-talk up. The last frame carries the end, so network commits after it."""

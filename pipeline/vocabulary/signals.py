@@ -26,6 +26,10 @@ class Secret(msgspec.Struct, frozen=True):
 # capture → session (link `activity`)
 
 
+class InputReady(Signal, frozen=True):
+    """Capture has started, perhaps again, and waits to be told whether to listen."""
+
+
 class InputOpened(Signal, frozen=True):
     """The microphone is open."""
 
@@ -50,7 +54,7 @@ class SpeechEnd(Signal, frozen=True):
     at_s: float
 
 
-Activity = InputOpened | InputEnded | InputFailed | SpeechEnd
+Activity = InputReady | InputOpened | InputEnded | InputFailed | SpeechEnd
 
 
 # playback → session (links `heard`, `flushed`)
@@ -83,6 +87,15 @@ class Flushed(Signal, frozen=True):
     item_id: str
     content_index: int
     heard_ms: float
+
+
+class OutputOpened(Signal, frozen=True):
+    """The loudspeaker is open, perhaps again: what was being played before is lost, and the volume has to be set."""
+
+    name: str
+
+
+Playout = Flushed | OutputOpened
 
 
 # session → playback (link `output`), session → capture (link `input`)

@@ -12,7 +12,7 @@ from pipeline.edges.simulated import SimulatedLoudspeaker, counter_signal, tone
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import LocalLink
 from pipeline.vocabulary.frames import SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, SetVolume
+from pipeline.vocabulary.signals import Flushed, Heard, OutputOpened, SetVolume
 
 Link = Callable[[], LocalLink[Any]]
 
@@ -40,7 +40,7 @@ class Rig:
         values = []
         while link.receiver.statistics().items:
             values.append(link.receiver.receive_nowait())
-        return values
+        return [value for value in values if not isinstance(value, OutputOpened)]
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ async def go_live(rig: Rig, generation: int = 1) -> None:
 async def test_effects_go_out_of_the_right_ports(autojump_clock: MockClock, actors: trio.Nursery, rig: Rig) -> None:
     actors.start_soon(rig.run)
     await go_live(rig)
+    rig.hears("flushed", sg.OutputOpened("wav:"))
     assert await rig.links["loudspeaker"].receiver.receive() == sg.SetVolume(0.5)
     assert await rig.links["microphone"].receiver.receive() == sg.Listen(on=True)
     assert isinstance(await rig.links["intents"].receiver.receive(), ex.Send)

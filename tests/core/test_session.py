@@ -470,3 +470,37 @@ def test_losing_a_line_in_the_middle_of_an_answer_lets_it_play_out() -> None:
     assert script.turn() is Turn.SPEAKING
     assert not [effect for effect in script.effects if isinstance(effect, fx.RaiseFloor)]
     assert Verdict.RETRY in [fault.verdict for fault in script.faults()]
+
+
+def test_a_microphone_that_starts_again_is_told_to_listen_again() -> None:
+    script = Script()
+    assert script.hears(sg.InputReady()) == [], "nobody listens before the service does"
+    script.live()
+    script.hears(sg.InputReady())
+    assert script.effects == [fx.ToCapture(sg.Listen(on=True))]
+    script.hears(ex.Lost(1, LOST))
+    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True))], "speech of an outage is kept"
+    script.hears(sg.Stop())
+    assert script.hears(sg.InputReady()) == []
+
+
+def test_a_held_key_survives_the_restart_of_the_microphone() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.PressTalk())
+    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True)), fx.ToCapture(sg.Talk(on=True))]
+
+
+def test_a_loudspeaker_that_opens_is_told_the_volume() -> None:
+    script = Script().live()
+    assert script.hears(sg.OutputOpened("wav:")) == [fx.ToPlayback(sg.SetVolume(1.0))]
+
+
+def test_an_answer_ends_where_it_was_last_heard_when_the_loudspeaker_starts_again() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.heard(1, 640)
+    script.hears(sg.OutputOpened("wav:"))
+    assert script.sent() == [ev.ConversationItemTruncate(item_id="a1", content_index=0, audio_end_ms=640)]
+    assert fx.RaiseFloor(2) in script.effects
+    assert script.turn() is Turn.QUIET
