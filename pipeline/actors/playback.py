@@ -58,7 +58,8 @@ class _Loudspeaker:
         self._playhead = Playhead()
         self._floor = floor
         self._fade_ms = fade_ms
-        self._gain = self._target_gain = 1.0
+        self._gain: float | None = None  # nothing sounds before the session has set it: after a restart it first
+        self._target_gain = 1.0  # raises the floor above what the loudspeaker was playing before
         self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
         self._reported_turn: int | None = None  # the turn whose hearing is not over
 
@@ -69,6 +70,7 @@ class _Loudspeaker:
                 match commands.receive_nowait():
                     case SetVolume(gain):
                         self._target_gain = gain
+                        self._gain = gain if self._gain is None else self._gain
         except trio.WouldBlock:
             pass
 
@@ -77,7 +79,8 @@ class _Loudspeaker:
     ) -> tuple[bytes | None, list[Flushed]]:
         """The next block, None for silence, and what the floor has cut off since the last one."""
         block, cut_turns = self._cut(floor, request.samples) if floor > self._floor else (None, [])
-        self._fill(frames)
+        if self._gain is not None:
+            self._fill(frames)
         block = block or self._buffer.take(request.samples)
         pcm = None
         if block is not None:
@@ -121,6 +124,7 @@ class _Loudspeaker:
         return tail._replace(pcm=pcm), stale
 
     def _hand_over(self, block: Block, leaves_s: float) -> bytes:
+        assert self._gain is not None, "what is not filled is not handed over"
         pcm = ramp(block.pcm, self._gain, self._target_gain)
         self._gain = self._target_gain
         self._playhead.played(block, leaves_s, first_audible_sample(pcm))

@@ -26,6 +26,7 @@ class Rig:
         self.floor = floor
         play = partial(playback, device=self.loudspeaker, floor=floor, frame_ms=20, fade_ms=8)
         nursery.start_soon(play, self.frames.receiver, self.commands.receiver, self.heard.sender, self.flushed.sender)
+        self.commands.sender.send_nowait(SetVolume(1.0))
 
     def says(self, pcm: bytes, turn: int = 1, item: str = "a1", *, ends_turn: bool = False) -> None:
         for start in range(0, len(pcm), 960):
@@ -135,3 +136,16 @@ async def test_volume_moves_without_a_click(autojump_clock: MockClock, rig: Rig)
     assert abs(played).max() == pytest.approx(abs(np.frombuffer(tone(1).pcm, dtype="<i2").astype(int)).max() / 4, abs=2)
     sounding = np.trim_zeros(played)  # the tone's own end is abrupt
     assert abs(np.diff(sounding)).max() < 700
+
+
+async def test_nothing_sounds_before_the_volume_is_set(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    rig = Rig(actors, link, floor)
+    rig.reports(rig.commands)
+    rig.says(tone(1).pcm, ends_turn=True)
+    await trio.sleep(0.2)
+    assert not any(rig.played())
+    rig.commands.sender.send_nowait(SetVolume(1.0))
+    await trio.sleep(1.5)
+    assert tone(1).pcm in rig.played()
