@@ -40,6 +40,16 @@ class BrokenMicrophone:
         yield blocks()
 
 
+def begin(
+    actors: trio.Nursery, link: Link, microphone: Any, *, push_to_talk: bool
+) -> tuple[LocalLink[Any], LocalLink[Any], LocalLink[Any]]:
+    """Start a capture; its frames, its activity and the commands it obeys."""
+    frames, activity, commands = link(), link(), link()
+    run = partial(capture, device=microphone, frame_ms=20, push_to_talk=push_to_talk)
+    actors.start_soon(run, frames.sender, activity.sender, commands.receiver)
+    return frames, activity, commands
+
+
 async def received(link: LocalLink[Any], count: int) -> list[Any]:
     """So many values, not counting the announcement every capture begins with."""
     values: list[Any] = []
@@ -53,15 +63,9 @@ async def received(link: LocalLink[Any], count: int) -> list[Any]:
 async def test_numbers_its_frames_and_tells_of_speech_and_end(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     sound = Sound(counter_signal(0.06).pcm, speech_end=480 * 2)
     microphone = SyntheticMicrophone([sound])
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=False),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     start_s = trio.current_time()
     commands.sender.send_nowait(Listen(on=True))
     heard: list[AudioFrame] = await received(frames, 3)
@@ -79,14 +83,8 @@ async def test_numbers_its_frames_and_tells_of_speech_and_end(
 async def test_the_device_is_open_only_while_listening(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     microphone = SyntheticMicrophone([counter_signal(60)])
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=False),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     await trio.sleep(1)
     assert frames.receiver.statistics().sent == 0
     commands.sender.send_nowait(Listen(on=True))
@@ -102,14 +100,8 @@ async def test_the_device_is_open_only_while_listening(
 async def test_push_to_talk_lets_through_what_is_said_while_the_key_is_down_and_marks_its_end(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     microphone = SyntheticMicrophone([counter_signal(60)])
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=True),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=True)
     commands.sender.send_nowait(Listen(on=True))
     await trio.sleep(0.5)
     assert frames.receiver.statistics().sent == 0
@@ -126,14 +118,8 @@ async def test_push_to_talk_lets_through_what_is_said_while_the_key_is_down_and_
 async def test_an_input_that_ends_with_the_key_down_ends_the_turn(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     microphone = SyntheticMicrophone([counter_signal(0.2)])
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=True),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=True)
     commands.sender.send_nowait(Talk(on=True))
     commands.sender.send_nowait(Listen(on=True))
     heard: list[AudioFrame] = await received(frames, 11)
@@ -143,14 +129,8 @@ async def test_an_input_that_ends_with_the_key_down_ends_the_turn(
 async def test_a_device_outage_is_told_once_and_mends_itself(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     microphone = BrokenMicrophone(failures=5)
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=False),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     start_s = trio.current_time()
     commands.sender.send_nowait(Listen(on=True))
     failed, opened, ended = await received(activity, 3)
@@ -164,14 +144,8 @@ async def test_a_device_outage_is_told_once_and_mends_itself(
 async def test_a_file_that_cannot_be_read_is_not_tried_again(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    frames, activity, commands = link(), link(), link()
     microphone = BrokenMicrophone(failures=5, error=AudioFileError)
-    actors.start_soon(
-        partial(capture, device=microphone, frame_ms=20, push_to_talk=False),
-        frames.sender,
-        activity.sender,
-        commands.receiver,
-    )
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     commands.sender.send_nowait(Listen(on=True))
     [failed] = await received(activity, 1)
     assert failed.fault.verdict is Verdict.STOP
