@@ -84,7 +84,7 @@ async def test_the_device_is_open_only_while_listening(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = SyntheticMicrophone([counter_signal(60)])
-    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=False)
     await trio.sleep(1)
     assert frames.receiver.statistics().sent == 0
     commands.sender.send_nowait(Listen(on=True))
@@ -101,7 +101,7 @@ async def test_push_to_talk_lets_through_what_is_said_while_the_key_is_down_and_
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = SyntheticMicrophone([counter_signal(60)])
-    frames, activity, commands = begin(actors, link, microphone, push_to_talk=True)
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=True)
     commands.sender.send_nowait(Listen(on=True))
     await trio.sleep(0.5)
     assert frames.receiver.statistics().sent == 0
@@ -119,7 +119,7 @@ async def test_an_input_that_ends_with_the_key_down_ends_the_turn(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = SyntheticMicrophone([counter_signal(0.2)])
-    frames, activity, commands = begin(actors, link, microphone, push_to_talk=True)
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=True)
     commands.sender.send_nowait(Talk(on=True))
     commands.sender.send_nowait(Listen(on=True))
     heard: list[AudioFrame] = await received(frames, 11)
@@ -130,7 +130,7 @@ async def test_a_device_outage_is_told_once_and_mends_itself(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = BrokenMicrophone(failures=5)
-    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    _frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     start_s = trio.current_time()
     commands.sender.send_nowait(Listen(on=True))
     failed, opened, ended = await received(activity, 3)
@@ -145,7 +145,7 @@ async def test_a_file_that_cannot_be_read_is_not_tried_again(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = BrokenMicrophone(failures=5, error=AudioFileError)
-    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    _frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     commands.sender.send_nowait(Listen(on=True))
     [failed] = await received(activity, 1)
     assert failed.fault.verdict is Verdict.STOP
