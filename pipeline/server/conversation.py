@@ -22,10 +22,9 @@ from pipeline.server.input_audio import InputAudioBuffer
 from pipeline.server.items import Items
 from pipeline.server.new_item import accepted_item, decoded_audio
 from pipeline.server.response import Ending, ResponseLife
-from pipeline.server.session_settings import check_response, updated
+from pipeline.server.session_settings import check_response, input_format, input_settings, response_audio, updated
 from pipeline.server.transcriptions import Awaited, Transcriptions
 from pipeline.server.turn_detector import TurnDetector, TurnStarted, TurnStopped
-from pipeline.vocabulary.frames import BYTES_PER_MS
 
 MAX_APPEND_BASE64: Final = 15 * 1024 * 1024
 """Bytes of base64 in one append, the protocol's limit."""
@@ -56,7 +55,7 @@ class Conversation:
         self._expires_s = expires_s
         self._cap_s = cap_s
         self._conversation_id = new_id("conv")
-        self._buffer = InputAudioBuffer()
+        self._buffer = InputAudioBuffer(input_format(session))
         self._items = Items()
         self._detector: TurnDetector | None = None
         self._turn: tuple[str, float] | None = None  # id of the item to come and where it starts, while a user speaks
@@ -147,7 +146,11 @@ class Conversation:
     def _update(self, update: events.Session) -> None:
         before = self._turn_detection
         self.session = updated(self.session, update, voice_locked=self._spoke)
-        if self._turn_detection != before:
+        audio_format = input_format(self.session)
+        if audio_format != self._buffer.audio_format:  # sound in the old format that was not committed is dropped
+            self._buffer = InputAudioBuffer(audio_format, self._buffer.written_ms)
+            self._restart_detection()
+        elif self._turn_detection != before:
             self._restart_detection()
         self._out.append(events.SessionUpdated(event_id=self._event_id(), session=self.session))
 
@@ -155,15 +158,15 @@ class Conversation:
         if len(event.audio) > MAX_APPEND_BASE64:
             message = f"Invalid 'audio': at most {MAX_APPEND_BASE64} bytes of base64 per event."
             raise ClientEventError("string_above_max_length", message, "audio")
-        pcm = decoded_audio(event.audio, "audio")
-        if not self._buffer.has_room(len(pcm)):
+        sound = decoded_audio(event.audio, "audio")
+        if not self._buffer.has_room(len(sound)):
             if self._turn is None or self._detector is None:
                 message = "The input audio buffer is full; commit or clear it first."
                 raise ClientEventError("input_audio_buffer_full", message, "audio")
             self._end_turn(self._detector.stop())
-        whole = self._buffer.write(pcm)
+        whole = self._buffer.write(sound)
         if whole and self._detector is not None:
-            self._out.append(work.Detect(whole))
+            self._out.append(work.Detect(whole, self._buffer.audio_format))
 
     def _commit_by_hand(self) -> None:
         waiting_ms = self._buffer.duration_ms
@@ -176,11 +179,11 @@ class Conversation:
         if self._turn is not None:
             item_id, start_ms = self._turn
             self._say_stopped(item_id, self._buffer.written_ms)
-            pcm = self._buffer.take(start_ms, self._buffer.written_ms)
+            sound = self._buffer.take(start_ms, self._buffer.written_ms)
         else:
-            item_id, pcm = self._new_item_id(), self._buffer.take_all()
+            item_id, sound = self._new_item_id(), self._buffer.take_all()
         self._restart_detection()
-        self._commit(item_id, pcm)
+        self._commit(item_id, sound)
 
     def _clear(self) -> None:
         self._buffer.clear()
@@ -188,16 +191,16 @@ class Conversation:
         self._out.append(events.InputAudioBufferCleared(event_id=self._event_id()))
 
     def _create_item(self, event: events.ConversationItemCreate) -> None:
-        item, pcm = accepted_item(event.item, self._items, self._new_id)
+        item, sound = accepted_item(event.item, self._items, self._new_id, self._buffer.audio_format)
         if self._turn is not None and item.id == self._turn[0]:
             message = f"Error adding item: an item with id '{item.id}' already exists."
             raise ClientEventError("item_create_duplicate_item_id", message)
         assert item.id
-        before = self._items.insert(item, event.previous_item_id, len(pcm) / BYTES_PER_MS)
+        before = self._items.insert(item, event.previous_item_id, len(sound) / self._buffer.bytes_per_ms)
         self._out.append(events.ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before))
         self._out.append(events.ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before))
-        if pcm:
-            self._recognise(item.id, pcm, announced=False)
+        if sound:
+            self._recognise(item.id, sound, announced=False)
 
     def _retrieve_item(self, item_id: str) -> None:
         entry = self._items.find(item_id)
@@ -221,7 +224,7 @@ class Conversation:
         )
 
     def _create_response(self, params: events.ResponseParams) -> None:
-        check_response(params)
+        check_response(self.session, params)
         if self._response is not None:
             raise _already_active(self._response)
         self._transcriptions.owe_nothing()  # what they were owed is this response
@@ -239,9 +242,7 @@ class Conversation:
 
     @property
     def _turn_detection(self) -> events.TurnDetection | None:
-        assert self.session.audio is not None
-        assert self.session.audio.input is not None
-        detection = self.session.audio.input.turn_detection
+        detection = input_settings(self.session).turn_detection
         assert detection is not UNSET, "a session's settings are complete"
         return detection
 
@@ -300,26 +301,26 @@ class Conversation:
             events.InputAudioBufferSpeechStopped(event_id=self._event_id(), item_id=item_id, audio_end_ms=round(end_ms))
         )
 
-    def _commit(self, item_id: str, pcm: bytes, silence_ms: float = 0.0, *, owed: bool = False) -> None:
+    def _commit(self, item_id: str, sound: bytes, silence_ms: float = 0.0, *, owed: bool = False) -> None:
         content = [events.ContentPart(type="input_audio")]
         item = events.Item(
             id=item_id, object="realtime.item", type="message", status="completed", role="user", content=content
         )
-        before = self._items.append(item, len(pcm) / BYTES_PER_MS)
+        before = self._items.append(item, len(sound) / self._buffer.bytes_per_ms)
         self._out += [
             events.InputAudioBufferCommitted(event_id=self._event_id(), item_id=item_id, previous_item_id=before),
             events.ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=before),
             events.ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=before),
         ]
-        unheard_bytes = int(max(0.0, silence_ms - HEARD_SILENCE_MS)) * BYTES_PER_MS
-        self._recognise(item_id, pcm[: len(pcm) - unheard_bytes], owed=owed)
+        unheard_bytes = int(max(0.0, silence_ms - HEARD_SILENCE_MS)) * self._buffer.bytes_per_ms
+        self._recognise(item_id, sound[: len(sound) - unheard_bytes], owed=owed)
 
     # its words
 
-    def _recognise(self, item_id: str, pcm: bytes, *, announced: bool = True, owed: bool = False) -> None:
-        awaited = Awaited(len(pcm) / BYTES_PER_MS, announced=announced, owed=owed)
+    def _recognise(self, item_id: str, sound: bytes, *, announced: bool = True, owed: bool = False) -> None:
+        awaited = Awaited(len(sound) / self._buffer.bytes_per_ms, announced=announced, owed=owed)
         if self._transcriptions.await_words(item_id, awaited):
-            self._out.append(work.Recognise(item_id, pcm))
+            self._out.append(work.Recognise(item_id, sound, self._buffer.audio_format))
         else:
             self._recognition_failed(item_id, "Too many utterances are waiting for their words.")
 
@@ -351,22 +352,19 @@ class Conversation:
 
     @property
     def _transcribes(self) -> bool:
-        assert self.session.audio is not None
-        assert self.session.audio.input is not None
-        return self.session.audio.input.transcription is not None
+        return input_settings(self.session).transcription is not None
 
     # the answer
 
     def _begin_response(self, params: events.ResponseParams, waits_for: str | None) -> None:
         assert self._response is None, "one response at a time writes into the conversation"
-        assert self.session.audio is not None
         response = events.Response(
             id=self._new_id("resp"),
             status="in_progress",
             conversation_id=self._conversation_id,
             output_modalities=params.output_modalities or self.session.output_modalities,
             max_output_tokens=params.max_output_tokens or self.session.max_output_tokens,
-            audio=params.audio or events.ResponseAudio(output=self.session.audio.output),
+            audio=response_audio(self.session, params),
             metadata=params.metadata,
         )
         self._response = ResponseLife(response, self._new_item_id(), self._items, self._new_id, waits_for)
@@ -376,7 +374,7 @@ class Conversation:
         assert self._response is not None
         self._response.waits_for = None
         self._generating = True
-        self._out.append(work.Generate(self._response.id, question, self._response.spoken))
+        self._out.append(work.Generate(self._response.id, question, self._response.spoken_as))
 
     def _generated(self, result: work.Generation) -> None:
         response = self._response
@@ -387,7 +385,7 @@ class Conversation:
                 self._out += response.words(result.text)
             case work.GeneratedAudio():
                 self._spoke = True
-                self._out += response.sound(result.pcm)
+                self._out += response.sound(result.sound)
             case work.GenerationEnded():
                 self._generating = False
                 self._end_response("completed")

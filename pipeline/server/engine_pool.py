@@ -6,6 +6,8 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
+from pipeline.realtime.events import AudioFormat
+from pipeline.server.audio_codec import Encoder, decoded
 from pipeline.server.engines.interfaces import Brain, Engines, Recogniser, Voice, VoiceActivity
 
 T = TypeVar("T")
@@ -37,16 +39,25 @@ class EnginePool:
         await self._voice_activity.get()
         return self._engines.voice_activity()
 
-    async def transcribe(self, pcm: bytes) -> str:
+    async def transcribe(self, sound: bytes, audio_format: AudioFormat) -> str:
         """The words in this sound. Raises TalkwireError if the recogniser fails."""
         recogniser = await self._recogniser.get()
-        return await trio.to_thread.run_sync(recogniser.transcribe, pcm, limiter=self._limiter, abandon_on_cancel=True)
+
+        def work() -> str:
+            return recogniser.transcribe(decoded(sound, audio_format))
+
+        return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     async def generate(
-        self, question: str, on_text: Callable[[str], None], on_audio: Callable[[bytes], None] | None
+        self,
+        question: str,
+        spoken_as: AudioFormat | None,
+        on_text: Callable[[str], None],
+        on_audio: Callable[[bytes], None],
     ) -> None:
         """Answer a question in one worker thread; the callbacks run on the event loop, sound as it becomes ready.
 
+        Without a format to speak in there is no sound.
         Cancelling stops the thread at the end of the chunk it is making.
         Raises TalkwireError if brain or voice fails.
         """
@@ -55,10 +66,14 @@ class EnginePool:
         def work() -> None:
             text = brain.answer(question)
             trio.from_thread.run_sync(on_text, text)
-            if on_audio is not None:
-                for pcm in voice.speak(text):
-                    trio.from_thread.check_cancelled()
-                    trio.from_thread.run_sync(on_audio, pcm)
+            if spoken_as is None:
+                return
+            encoder = Encoder(spoken_as)
+            for pcm in voice.speak(text):
+                trio.from_thread.check_cancelled()
+                trio.from_thread.run_sync(on_audio, encoder.encode(pcm))
+            if rest := encoder.flush():
+                trio.from_thread.run_sync(on_audio, rest)
 
         await trio.to_thread.run_sync(work, limiter=self._limiter)
 

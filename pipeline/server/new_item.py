@@ -6,7 +6,9 @@ from typing import Final
 import msgspec
 
 from pipeline.realtime.codec import ClientEventError, audio_bytes
-from pipeline.realtime.events import ContentPart, Item
+from pipeline.realtime.events import AudioFormat, ContentPart, Item
+from pipeline.server.audio_format import bytes_per_ms, sample_bytes
+from pipeline.server.input_audio import MAX_BUFFER_MS
 from pipeline.server.items import Items, text_of
 from pipeline.vocabulary.errors import ProtocolError
 
@@ -22,16 +24,18 @@ _PARTS: Final = {
 """Content each role may have. Pictures are refused: nothing here could look at them."""
 
 
-def accepted_item(item: Item, items: Items, new_id: Callable[[str], str]) -> tuple[Item, bytes]:
-    """The item as it enters the conversation, and its sound (s16le mono at RATE_HZ) if its words are yet to be found.
+def accepted_item(
+    item: Item, items: Items, new_id: Callable[[str], str], audio_format: AudioFormat
+) -> tuple[Item, bytes]:
+    """The item as it enters the conversation, and its sound (in the session's format) if its words are yet to be found.
 
     Raises:
         ClientEventError: naming the field that is missing or cannot be.
     """
-    pcm = b""
+    sound = b""
     match item.type:
         case "message":
-            pcm = _check_message(item)
+            sound = _check_message(item, audio_format)
         case "function_call":
             _require(item.name, "item.name")
             _require(item.arguments, "item.arguments")
@@ -53,7 +57,7 @@ def accepted_item(item: Item, items: Items, new_id: Callable[[str], str]) -> tup
         status="completed",
         content=silent if item.type == "message" else None,
     )
-    return accepted, pcm
+    return accepted, sound
 
 
 def decoded_audio(audio: str, param: str) -> bytes:
@@ -68,30 +72,32 @@ def decoded_audio(audio: str, param: str) -> bytes:
         raise ClientEventError("invalid_value", f"Invalid '{param}'. Expected base64-encoded audio.", param) from None
 
 
-def _check_message(item: Item) -> bytes:
+def _check_message(item: Item, audio_format: AudioFormat) -> bytes:
     allowed = _PARTS.get(item.role or "")
     if allowed is None:
         raise _invalid("item.role", "Supported values are: 'system', 'user' and 'assistant'.")
     if not item.content:
         raise _missing("item.content")
-    pcm = b""
+    sound = b""
     for index, part in enumerate(item.content):
         path = f"item.content[{index}]"
         if part.type in {"output_audio", "audio"} and item.role == "assistant":
             raise _missing(f"{path}.text")  # as the service answers: assistant's sound cannot be restored
         if part.type not in allowed:
             raise _invalid(f"{path}.type", f"Supported values are: {', '.join(map(repr, sorted(allowed)))}.")
-        pcm += _check_part(part, path)
-    return pcm
+        sound += _check_part(part, path, sample_bytes(audio_format))
+    if len(sound) > MAX_BUFFER_MS * bytes_per_ms(audio_format):
+        raise _invalid("item.content", f"At most {MAX_BUFFER_MS // 1000} s of sound.")
+    return sound
 
 
-def _check_part(part: ContentPart, path: str) -> bytes:
+def _check_part(part: ContentPart, path: str, sample_size: int) -> bytes:
     """The part's sound, if its words are unknown."""
     if part.type != "input_audio":
         _require(part.text, f"{path}.text")
         return b""
-    pcm = decoded_audio(_require(part.audio, f"{path}.audio"), f"{path}.audio")
-    return b"" if part.transcript else pcm[: len(pcm) // 2 * 2]
+    sound = decoded_audio(_require(part.audio, f"{path}.audio"), f"{path}.audio")
+    return b"" if part.transcript else sound[: len(sound) // sample_size * sample_size]
 
 
 def _check_call_exists(call_id: str, items: Items) -> None:

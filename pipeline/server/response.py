@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from pipeline.realtime.events import (
+    AudioFormat,
     ContentPart,
     ConversationItemAdded,
     ConversationItemDone,
@@ -35,11 +36,11 @@ from pipeline.realtime.events import (
     TokenDetails,
     Usage,
 )
+from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.items import Items, count_tokens
-from pipeline.vocabulary.frames import BYTES_PER_MS
 
-DELTA_BYTES: Final = 200 * BYTES_PER_MS
-"""200 ms of sound: small enough that the first one is on its way at once, large enough that envelopes cost little."""
+DELTA_MS: Final = 200
+"""Sound in one delta: small enough that the first is on its way at once, large enough that envelopes cost little."""
 MS_PER_INPUT_TOKEN: Final = 100
 """As the service counts sound: 600 tokens a minute in, 1,200 out."""
 MS_PER_OUTPUT_TOKEN: Final = 50
@@ -51,7 +52,7 @@ class ResponseLife:
     """One response under way.
 
     Args:
-        response: its public state, in_progress.
+        response: its public state, in_progress, its audio settings complete.
         item_id: id of the one item it will make.
         items: the conversation it writes into.
         new_id: makes ids from a prefix.
@@ -64,7 +65,12 @@ class ResponseLife:
         self.response = response
         self.item_id = item_id
         self.waits_for = waits_for
-        self.spoken = response.output_modalities == ["audio"]
+        assert response.audio is not None
+        assert response.audio.output is not None
+        audio_format = response.audio.output.format
+        assert audio_format is not None
+        self._bytes_per_ms = bytes_per_ms(audio_format)
+        self.spoken_as: AudioFormat | None = audio_format if response.output_modalities == ["audio"] else None
         self._items = items
         self._new_id = new_id
         self._words: str | None = None  # None until the item began
@@ -91,23 +97,24 @@ class ResponseLife:
         """More of the answer's words, always ahead of their sound."""
         events = self._begin_item() if self._words is None else []
         self._words = (self._words or "") + text
-        delta = ResponseOutputAudioTranscriptDelta if self.spoken else ResponseOutputTextDelta
+        delta = ResponseOutputAudioTranscriptDelta if self.spoken_as else ResponseOutputTextDelta
         return [*events, delta(event_id=self._event_id(), delta=text, **self._place())]
 
-    def sound(self, pcm: bytes) -> list[ServerEvent]:
-        """More of the answer's sound, s16le mono at RATE_HZ."""
+    def sound(self, sound: bytes) -> list[ServerEvent]:
+        """More of the answer's sound, as it goes on the wire."""
         assert self._words is not None, "words come ahead of sound"
-        self._audio_bytes += len(pcm)
+        self._audio_bytes += len(sound)
         entry = self._items.find(self.item_id)
         if entry is not None:
-            entry.audio_ms += len(pcm) / BYTES_PER_MS
+            entry.audio_ms += len(sound) / self._bytes_per_ms
+        size = DELTA_MS * self._bytes_per_ms
         return [
             ResponseOutputAudioDelta(
                 event_id=self._event_id(),
-                delta=base64.b64encode(pcm[start : start + DELTA_BYTES]).decode("ascii"),
+                delta=base64.b64encode(sound[start : start + size]).decode("ascii"),
                 **self._place(),
             )
-            for start in range(0, len(pcm), DELTA_BYTES)
+            for start in range(0, len(sound), size)
         ]
 
     def done(self, status: Ending, reason: str | None = None, error: ErrorBody | None = None) -> list[ServerEvent]:
@@ -133,9 +140,9 @@ class ResponseLife:
             id=self.item_id, object="realtime.item", type="message", role="assistant", status="in_progress", content=[]
         )
         self._input = _input_usage(self._items)
-        empty = ContentPart(type="output_audio" if self.spoken else "output_text")
+        empty = ContentPart(type="output_audio" if self.spoken_as else "output_text")
         self._previous_item_id = self._items.append(msgspec.structs.replace(item, content=[empty]))
-        part = ContentPart(type="audio", transcript="") if self.spoken else ContentPart(type="text", text="")
+        part = ContentPart(type="audio", transcript="") if self.spoken_as else ContentPart(type="text", text="")
         return [
             ResponseOutputItemAdded(event_id=self._event_id(), response_id=self.id, output_index=0, item=item),
             ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=self._previous_item_id),
@@ -145,7 +152,7 @@ class ResponseLife:
     def _end_item(self, item: Item) -> list[ServerEvent]:
         text = self._words or ""
         events: list[ServerEvent]
-        if self.spoken:
+        if self.spoken_as:
             part = ContentPart(type="audio", transcript=text)
             events = [
                 ResponseOutputAudioDone(event_id=self._event_id(), **self._place()),
@@ -164,7 +171,7 @@ class ResponseLife:
     def _item(self, status: str) -> Item:
         text = self._words or ""
         spoken = ContentPart(type="output_audio", transcript=text)
-        content = [spoken if self.spoken else ContentPart(type="output_text", text=text)]
+        content = [spoken if self.spoken_as else ContentPart(type="output_text", text=text)]
         return Item(
             id=self.item_id, object="realtime.item", type="message", role="assistant", status=status, content=content
         )
@@ -175,7 +182,7 @@ class ResponseLife:
             self._items.replace(item)
 
     def _spent(self) -> TokenDetails:
-        heard_ms = self._audio_bytes / BYTES_PER_MS
+        heard_ms = self._audio_bytes / self._bytes_per_ms
         return TokenDetails(
             text_tokens=count_tokens(self._words or ""), audio_tokens=int(heard_ms / MS_PER_OUTPUT_TOKEN)
         )

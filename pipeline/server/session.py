@@ -5,6 +5,8 @@ from typing import Final
 import trio
 
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
+from pipeline.server.audio_codec import Decoder
+from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.conversation import Conversation, Output
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import VoiceActivity
@@ -28,10 +30,9 @@ from pipeline.server.work import (
     Tick,
 )
 from pipeline.vocabulary.errors import TalkwireError
-from pipeline.vocabulary.frames import BYTES_PER_MS
 
-DETECTION_SLICE_BYTES: Final = 160 * BYTES_PER_MS
-"""160 ms: voice activity detection costs 0.5 ms per 32 ms, so even a long append holds the loop for about 3 ms only."""
+DETECTION_SLICE_MS: Final = 160
+"""Voice activity detection costs 0.5 ms per 32 ms, decoding G.711 0.2 ms: a long append holds the loop for 4 ms."""
 GOODBYE_S: Final = 1.0
 """How long a client may take to read what is still for it, close frame included, before the connection is cut."""
 GOING_AWAY: Final = Hangup(1001, "The server is going away.")
@@ -50,7 +51,8 @@ class Session:
         self._hung_up = trio.Event()
         self._written = trio.Event()
         self._activity: VoiceActivity | None = None
-        self._undetected: list[bytes] = []
+        self._decoder: Decoder | None = None
+        self._undetected: list[Detect] = []
         self._generations: dict[str, trio.CancelScope] = {}
         self._workers: trio.Nursery | None = None
 
@@ -84,14 +86,16 @@ class Session:
 
     async def _detect(self) -> None:
         """Voice activity detection runs here and not in a thread: a hop costs less than handing it over and back."""
-        undetected, self._undetected = b"".join(self._undetected), []
-        for start in range(0, len(undetected), DETECTION_SLICE_BYTES):
-            if self._activity is None:
-                self._activity = await self._engines.voice_activity()
-            probabilities = self._activity.process(undetected[start : start + DETECTION_SLICE_BYTES])
-            if probabilities:
-                self._report(Heard(probabilities, self._activity.hop_ms))
-            await trio.lowlevel.checkpoint()
+        undetected, self._undetected = self._undetected, []
+        for sound, audio_format in undetected:
+            size = DETECTION_SLICE_MS * bytes_per_ms(audio_format)
+            for start in range(0, len(sound), size):
+                if self._activity is None or self._decoder is None:
+                    self._activity, self._decoder = await self._engines.voice_activity(), Decoder(audio_format)
+                probabilities = self._activity.process(self._decoder.decode(sound[start : start + size]))
+                if probabilities:
+                    self._report(Heard(probabilities, self._activity.hop_ms))
+                await trio.lowlevel.checkpoint()
 
     async def _write(self) -> None:
         with trio.CancelScope(shield=True):  # the goodbye outlives the cancellation that causes it
@@ -123,10 +127,10 @@ class Session:
         for output in outputs:
             match output:
                 case Detect():
-                    self._undetected.append(output.pcm)
+                    self._undetected.append(output)
                 case RestartDetection():
                     self._undetected.clear()
-                    self._activity = None
+                    self._activity = self._decoder = None
                 case Recognise():
                     self._workers.start_soon(self._recognise, output)
                 case Generate():
@@ -150,7 +154,7 @@ class Session:
 
     async def _recognise(self, wanted: Recognise) -> None:
         try:
-            self._report(Recognised(wanted.item_id, await self._engines.transcribe(wanted.pcm)))
+            self._report(Recognised(wanted.item_id, await self._engines.transcribe(wanted.sound, wanted.audio_format)))
         except TalkwireError as failed:
             self._report(RecognitionFailed(wanted.item_id, failed.message))
 
@@ -158,12 +162,12 @@ class Session:
         def on_text(text: str) -> None:
             self._report(GeneratedText(wanted.response_id, text))
 
-        def on_audio(pcm: bytes) -> None:
-            self._report(GeneratedAudio(wanted.response_id, pcm))
+        def on_audio(sound: bytes) -> None:
+            self._report(GeneratedAudio(wanted.response_id, sound))
 
         with self._generations[wanted.response_id]:
             try:
-                await self._engines.generate(wanted.question, on_text, on_audio if wanted.spoken else None)
+                await self._engines.generate(wanted.question, wanted.spoken_as, on_text, on_audio)
                 self._report(GenerationEnded(wanted.response_id))
             except TalkwireError as failed:
                 self._report(GenerationFailed(wanted.response_id, failed.message))

@@ -15,13 +15,14 @@ from pipeline.realtime.events import (
     AudioFormat,
     AudioInput,
     AudioOutput,
+    ResponseAudio,
     ResponseParams,
     Session,
     SessionAudio,
     TurnDetection,
     WireObject,
 )
-from pipeline.vocabulary.frames import RATE_HZ
+from pipeline.server.audio_format import FORMATS, PCM
 
 DEFAULT_INSTRUCTIONS: Final = "You are a helpful voice assistant. Answer in one or two short sentences."
 MAX_OUTPUT_TOKENS: Final = 4096
@@ -29,7 +30,6 @@ MAX_PREFIX_PADDING_MS: Final = 5_000
 """More would be another utterance; this much sound is kept in memory while nobody speaks."""
 MAX_SILENCE_DURATION_MS: Final = 60_000
 
-PCM: Final = AudioFormat(type="audio/pcm", rate=RATE_HZ)
 SERVER_VAD: Final = TurnDetection(
     type="server_vad",
     threshold=0.5,
@@ -64,6 +64,20 @@ def default_session(model: str, voice: str) -> Session:
     )
 
 
+def input_settings(session: Session) -> AudioInput:
+    """How the client sends its sound, and what is done with it."""
+    assert session.audio is not None
+    assert session.audio.input is not None
+    return session.audio.input
+
+
+def input_format(session: Session) -> AudioFormat:
+    """What the client's sound is coded as."""
+    audio_format = input_settings(session).format
+    assert audio_format is not None, "a session's settings are complete"
+    return audio_format
+
+
 def updated(session: Session, update: Session, *, voice_locked: bool) -> Session:
     """The session after this update.
 
@@ -94,7 +108,14 @@ def updated(session: Session, update: Session, *, voice_locked: bool) -> Session
     return after
 
 
-def check_response(params: ResponseParams) -> None:
+def response_audio(session: Session, params: ResponseParams) -> ResponseAudio:
+    """How a response will sound: as the session's answers do, but for what its `response.create` says."""
+    assert session.audio is not None
+    settings = ResponseAudio(output=session.audio.output)
+    return settings if params.audio is None else _merged(settings, params.audio)
+
+
+def check_response(session: Session, params: ResponseParams) -> None:
     """What `response.create` may ask of this server.
 
     Raises:
@@ -104,8 +125,9 @@ def check_response(params: ResponseParams) -> None:
         raise _invalid("response.conversation", "This server supports 'auto': answers belong to the conversation.")
     if params.input is not None:
         raise _invalid("response.input", "This server answers the conversation; leave the input out.")
-    if params.audio is not None:
-        _check_format((params.audio.output and params.audio.output.format) or PCM, "response.audio.output.format")
+    output = response_audio(session, params).output
+    assert output is not None
+    _check_format(output.format, "response.audio.output.format")
     _check_modalities(params.output_modalities, "response.output_modalities")
     _check_max_output_tokens(params.max_output_tokens, "response.max_output_tokens")
     _check_metadata(params.metadata or {})
@@ -152,8 +174,9 @@ def _check_output(settings: AudioOutput | None) -> None:
 
 
 def _check_format(audio_format: AudioFormat | None, path: str) -> None:
-    if audio_format != PCM:
-        raise _invalid(path, f"This server supports {{'type': 'audio/pcm', 'rate': {RATE_HZ}}}.")
+    if audio_format not in FORMATS:
+        kinds = ", ".join(str(msgspec.to_builtins(supported)) for supported in FORMATS)
+        raise _invalid(path, f"Supported values are: {kinds}.")
 
 
 def _check_range(value: float | None, highest: float, path: str) -> None:
@@ -180,6 +203,8 @@ def _merged(current: S, update: S) -> S:
             continue
         if isinstance(after, TurnDetection) and not isinstance(before, TurnDetection):
             before = SERVER_VAD  # switched on again: what the client leaves out has its default
+        if isinstance(after, AudioFormat):
+            before = PCM  # its rate may be left out
         if isinstance(after, WireObject) and isinstance(before, type(after)) and _kind(before) == _kind(after):
             after = _merged(before, after)
         changes[field.name] = after

@@ -2,11 +2,14 @@
 
 from typing import NamedTuple
 
+from pipeline.realtime.events import AudioFormat
+
 
 class Detect(NamedTuple):
-    """Run voice activity detection over the next sound; answered by `Heard`."""
+    """Run voice activity detection over the next sound, whole samples of the wire; answered by `Heard`."""
 
-    pcm: bytes
+    sound: bytes
+    audio_format: AudioFormat
 
 
 class RestartDetection(NamedTuple):
@@ -17,18 +20,19 @@ class Recognise(NamedTuple):
     """Turn the utterance of a user item into words, once; answered by `Recognised` or `RecognitionFailed`."""
 
     item_id: str
-    pcm: bytes
+    sound: bytes
+    audio_format: AudioFormat
 
 
 class Generate(NamedTuple):
-    """Find the answer to a question and speak it (`spoken`) or not.
+    """Find the answer to a question and speak it in this format, or only find it (None).
 
     Answered by one `GeneratedText`, then `GeneratedAudio`..., then `GenerationEnded`; or by `GenerationFailed`.
     """
 
     response_id: str
     question: str
-    spoken: bool
+    spoken_as: AudioFormat | None
 
 
 class StopGenerating(NamedTuple):
@@ -76,10 +80,10 @@ class GeneratedText(NamedTuple):
 
 
 class GeneratedAudio(NamedTuple):
-    """The next sound of the answer, s16le mono at RATE_HZ."""
+    """The next sound of the answer, in the format it was asked for."""
 
     response_id: str
-    pcm: bytes
+    sound: bytes
 
 
 class GenerationEnded(NamedTuple):

@@ -28,10 +28,6 @@ def make_tone(duration_ms: float, amplitude: int = 8_000) -> bytes:
     return b"".join(struct.pack("<h", round(amplitude * math.sin(n * 0.1))) for n in samples)
 
 
-def silence(duration_ms: float) -> bytes:
-    return bytes(round(duration_ms * BYTES_PER_MS))
-
-
 class Bench:
     """Drives one conversation; every call returns what came out, server events by type and effects by name."""
 
@@ -42,6 +38,7 @@ class Bench:
             session, lambda prefix: f"{prefix}_{next(numbers)}", expires_s=cap_s, cap_s=cap_s
         )
         self.outputs: list[Output] = []  # all of them, in order
+        self.bytes_per_ms = BYTES_PER_MS  # of what the client sends
         self._hops = 0.0
         self._take(self.conversation.open())
 
@@ -56,21 +53,23 @@ class Bench:
         """The shell reports a result."""
         return self._take(self.conversation.work_done(result, now))
 
-    def hear(self, pcm: bytes, probability: float) -> list[str]:
+    def hear(self, sound: bytes, probability: float) -> list[str]:
         """The client streams sound in 20 ms frames, and the detector finds this probability of speech in all of it."""
         said: list[str] = []
-        for start in range(0, len(pcm), 20 * BYTES_PER_MS):
-            audio = base64.b64encode(pcm[start : start + 20 * BYTES_PER_MS]).decode()
+        size = 20 * self.bytes_per_ms
+        for start in range(0, len(sound), size):
+            audio = base64.b64encode(sound[start : start + size]).decode()
             said += self.client(InputAudioBufferAppend(audio=audio))
             if isinstance(self.outputs[-1], Detect):
-                self._hops += len(self.outputs[-1].pcm) / BYTES_PER_MS / HOP_MS
+                self._hops += len(self.outputs[-1].sound) / self.bytes_per_ms / HOP_MS
                 hops, self._hops = divmod(self._hops, 1)
                 said += self.work(Heard([probability] * int(hops), HOP_MS))
         return [name for name in said if name != "Detect"]
 
     def speaks(self, speech_ms: float = 500, silence_ms: float = 600) -> list[str]:
         """The user says something and stops."""
-        return self.hear(bytes(round(speech_ms * BYTES_PER_MS)), 0.9) + self.hear(silence(silence_ms), 0.0)
+        speech, silence = (bytes(round(ms * self.bytes_per_ms)) for ms in (speech_ms, silence_ms))
+        return self.hear(speech, 0.9) + self.hear(silence, 0.0)
 
     def last(self, kind: type[T]) -> T:
         """The newest output of this kind."""

@@ -12,13 +12,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import trio
 from msgspec import structs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
+from pipeline.realtime.events import AudioFormat
 from pipeline.server.app import serve
+from pipeline.server.audio_codec import Encoder, decoded
+from pipeline.server.audio_format import PCMA, PCMU
 from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 from pipeline.vocabulary.frames import BYTES_PER_MS
@@ -95,9 +99,9 @@ async def closing(client: Any) -> tuple[list[dict[str, Any]], int | None, str | 
     return events, client.close_code, client.close_reason
 
 
-async def speak(client: Any, pcm: bytes) -> None:
-    for start in range(0, len(pcm), 960):
-        audio = base64.b64encode(pcm[start : start + 960]).decode()
+async def speak(client: Any, sound: bytes, frame_bytes: int = 20 * BYTES_PER_MS) -> None:
+    for start in range(0, len(sound), frame_bytes):
+        audio = base64.b64encode(sound[start : start + frame_bytes]).decode()
         await client.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
 
 
@@ -126,6 +130,30 @@ async def test_a_spoken_turn(engines: Engines, tone: Tone) -> None:
     done = events[-1]["response"]
     assert done["status"] == "completed"
     assert done["output"][0]["content"][0]["transcript"] == "You said: 10 tenths."
+
+
+@pytest.mark.parametrize("law", [PCMU, PCMA], ids=["mu", "a"])
+async def test_a_spoken_turn_in_g711(engines: Engines, tone: Tone, law: AudioFormat) -> None:
+    audio_format = {"format": {"type": law.type}}
+    both = {"audio": {"input": {**audio_format, "transcription": {"model": "any"}}, "output": audio_format}}
+    encoder = Encoder(law)
+    asked = encoder.encode(tone(800) + PAUSE) + encoder.flush()
+    async with running(engines) as server, server.connect(await server.secret(**both)) as client:
+        await speak(client, asked, frame_bytes=160)
+        events = await receive(client, "response.done")
+        item_id = events[-1]["response"]["output"][0]["id"]
+        for audio_end_ms, answer in [(1501, "error"), (1500, "conversation.item.truncated")]:
+            cut = {"item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
+            await client.send(json.dumps({"type": "conversation.item.truncate", **cut}))
+            assert json.loads(await client.recv())["type"] == answer
+    words = next(event for event in events if event["type"].endswith("transcription.completed"))
+    assert words["transcript"] == "10 tenths"
+    stopped = next(event for event in events if event["type"] == "input_audio_buffer.speech_stopped")
+    assert stopped["audio_end_ms"] == pytest.approx(800 + 500, abs=64)  # two hops
+    sound = b"".join(base64.b64decode(e["delta"]) for e in events if e["type"] == "response.output_audio.delta")
+    assert len(sound) == 1500 * 8
+    spoken, expected = (np.frombuffer(pcm, "<i2").astype(float) for pcm in (decoded(sound, law), tone(500) * 3))
+    assert np.corrcoef(spoken, expected)[0, 1] > 0.99
 
 
 async def test_talking_over_the_answer_stops_the_voice(engines: Engines, voice: Any, tone: Tone) -> None:

@@ -31,6 +31,7 @@ from pipeline.realtime.events import (
     SessionCreated,
     SessionUpdated,
 )
+from pipeline.server.audio_format import PCM
 from pipeline.server.transcriptions import MAX_AWAITED
 from pipeline.server.work import (
     Generate,
@@ -186,8 +187,8 @@ def test_a_spoken_turn_in_the_order_of_the_protocol(bench: Any) -> None:
         "response.created",
         "Generate",
     ]
-    response_id, question, spoken = bench.last(Generate)
-    assert (question, spoken) == ("Hello?", True)
+    response_id, question, spoken_as = bench.last(Generate)
+    assert (question, spoken_as) == ("Hello?", PCM)
     assert bench.work(GeneratedText(response_id, "Hi.")) == BEGIN_SPEAKING
     assert bench.work(GeneratedAudio(response_id, bytes(400 * BYTES_PER_MS))) == ["response.output_audio.delta"] * 2
     assert bench.work(GenerationEnded(response_id)) == END_SPEAKING
@@ -204,7 +205,7 @@ def test_the_item_is_announced_when_speech_starts_and_its_clock_counts_what_was_
     assert started.audio_start_ms == 1280 - 300
     assert stopped.audio_end_ms == 1280 + 640 + 512  # 16 hops of 32 ms are the first to reach 500 ms
     assert started.item_id == stopped.item_id == committed.item_id
-    assert len(bench.last(Recognise).pcm) == (300 + 640 + 200) * BYTES_PER_MS
+    assert len(bench.last(Recognise).sound) == (300 + 640 + 200) * BYTES_PER_MS
 
 
 def test_noise_without_words_gets_no_response(bench: Any) -> None:
@@ -300,7 +301,7 @@ def test_half_samples_are_joined(bench: Any) -> None:
     for _ in range(2):
         bench.client(InputAudioBufferAppend(audio=base64.b64encode(bytes(50 * BYTES_PER_MS + 1)).decode()))
     bench.client(InputAudioBufferCommit())
-    assert len(bench.last(Recognise).pcm) == 100 * BYTES_PER_MS + 2
+    assert len(bench.last(Recognise).sound) == 100 * BYTES_PER_MS + 2
 
 
 def test_too_many_utterances_at_once_fail_instead_of_piling_up(bench: Any) -> None:
@@ -380,8 +381,8 @@ def test_a_failed_generation_fails_the_response(bench: Any) -> None:
 def test_a_written_answer(bench: Any) -> None:
     bench.client(ConversationItemCreate(item=user_text("Hello?")))
     bench.client(ResponseCreate(response=ResponseParams(output_modalities=["text"], metadata={"topic": "x"})))
-    response_id, question, spoken = bench.last(Generate)
-    assert (question, spoken) == ("Hello?", False)
+    response_id, question, spoken_as = bench.last(Generate)
+    assert (question, spoken_as) == ("Hello?", None)
     assert bench.work(GeneratedText(response_id, "Hi."))[-1] == "response.output_text.delta"
     assert bench.work(GenerationEnded(response_id)) == [
         "response.output_text.done",
@@ -520,6 +521,7 @@ CLIENT: st.SearchStrategy[Any] = st.one_of(
     st.builds(ConversationItemDelete, item_id=ITEM_IDS),
     st.builds(ConversationItemTruncate, item_id=ITEM_IDS, content_index=st.just(0), audio_end_ms=st.integers(0, 900)),
     st.builds(lambda detection: update(audio={"input": {"turn_detection": detection}}), st.sampled_from(DETECTIONS)),
+    st.sampled_from([update(audio={"input": {"format": {"type": kind}}}) for kind in ("audio/pcm", "audio/pcmu")]),
     st.sampled_from([TRANSCRIBE, "nonsense", update(voice="marin")]),
 )
 WORDS = {"recognised", "unrecognised", "failed"}

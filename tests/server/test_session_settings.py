@@ -4,7 +4,8 @@ import pytest
 from msgspec import convert
 
 from pipeline.realtime.codec import ClientEventError
-from pipeline.realtime.events import Session
+from pipeline.realtime.events import AudioFormat, Session
+from pipeline.server.audio_format import PCM
 from pipeline.server.session_settings import default_session, updated
 
 
@@ -35,6 +36,16 @@ def test_the_format_may_leave_its_rate_out() -> None:
     assert after({"audio": {"output": {"format": {"type": "audio/pcm"}}}}).audio.output.format.rate == 24_000
 
 
+@pytest.mark.parametrize("law", ["audio/pcmu", "audio/pcma"])
+def test_each_direction_has_a_format_of_its_own(law: str) -> None:
+    one = after({"audio": {"input": {"format": {"type": law}}}})
+    assert (one.audio.input.format, one.audio.output.format) == (AudioFormat(type=law), PCM)
+    back = after(
+        {"audio": {"output": {"format": {"type": law}}}}, {"audio": {"output": {"format": {"type": PCM.type}}}}
+    )
+    assert (back.audio.input.format, back.audio.output.format) == (PCM, PCM)
+
+
 def test_ids_and_expiry_are_not_the_clients() -> None:
     assert after({"id": "sess_mine", "expires_at": 1}).id is None
 
@@ -48,8 +59,9 @@ def test_ids_and_expiry_are_not_the_clients() -> None:
         ({"output_modalities": ["audio", "text"]}, "session.output_modalities"),
         ({"max_output_tokens": 0}, "session.max_output_tokens"),
         ({"max_output_tokens": "many"}, "session.max_output_tokens"),
-        ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "session.audio.input.format"),
+        ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "session.audio.input.format"),
         ({"audio": {"output": {"format": {"type": "audio/pcm", "rate": 16_000}}}}, "session.audio.output.format"),
+        ({"audio": {"output": {"format": {"type": "audio/pcmu", "rate": 8_000}}}}, "session.audio.output.format"),
         ({"audio": {"output": {"speed": 1.5}}}, "session.audio.output.speed"),
         (detection({"type": "semantic_vad"}), "session.audio.input.turn_detection.type"),
         (detection({"type": "server_vad", "threshold": 1.1}), "session.audio.input.turn_detection.threshold"),
