@@ -1,0 +1,90 @@
+"""`talkwire relay` as a program: it says when it listens, follows its script, and ends with its figures."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import perform_command
+
+DEADLINE_S = 20
+
+
+@contextmanager
+def relay_process(*options: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "pipeline", "relay", "--listen=0", "--json", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: "subprocess.Popen[str]") -> dict[str, object]:
+    assert process.stdout is not None
+    said: dict[str, object] = json.loads(process.stdout.readline())
+    return said
+
+
+def test_it_follows_its_script_and_ends_with_its_figures(tmp_path: Path) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text(
+        '[[step]]\ntoxics = []\n[[step]]\nat_s = 0.3\ntoxics = [{type = "reset_at", at_bytes = 2}]\n', encoding="utf-8"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(DEADLINE_S)
+        port = upstream.getsockname()[1]
+        with relay_process(f"--upstream={port}", f"--script={script}") as process:
+            listening = line(process)
+            assert listening["event"] == "listening"
+            assert line(process) == {"event": "step", "at_s": 0.0, "toxics": []}
+            with socket.create_connection(("127.0.0.1", int(str(listening["port"]))), DEADLINE_S) as client:
+                there, _ = upstream.accept()
+                with there:
+                    there.settimeout(DEADLINE_S)
+                    client.sendall(b"ab")
+                    assert there.recv(2) == b"ab"
+                    step = line(process)
+                    assert (step["event"], step["at_s"]) == ("step", 0.3)
+                    assert step["toxics"] == [{"type": "reset_at", "direction": "both", "at_bytes": 2}]
+                    client.sendall(b"cdef")
+                    assert there.recv(9) == b"cd"
+                    with pytest.raises(ConnectionResetError):
+                        there.recv(9)
+            process.send_signal(signal.SIGINT)
+            ended = line(process)
+            assert (ended["event"], ended["connections"], ended["reset"], ended["up_bytes"]) == ("ended", 1, 1, 4)
+            assert process.wait(DEADLINE_S) == 130
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--upstream=example.org:80"], 78, "upstream: must be this machine"),
+        (["--upstream=80", "--toxic", "latency"], 78, "toxic latency, latency_ms: is missing"),
+        (["--upstream=80", "--toxic", "down", "--script", "x.toml"], 2, "not both"),
+        (["--upstream=80", "--script", "missing.toml"], 78, "cannot read missing.toml"),
+        (["--upstream=80", "--listen=70000"], 2, "--listen wants a port from 0 to 65535"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    options: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listen = [] if any(option.startswith("--listen") for option in options) else ["--listen=0"]
+    assert perform_command(["relay", *listen, *options]) == status
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert says in said[0]
+
+
+def test_a_taken_port_is_exit_75(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert perform_command(["relay", f"--listen={port}", "--upstream=80"]) == 75
+    assert f"port {port} on 127.0.0.1 cannot be listened on" in capsys.readouterr().err
