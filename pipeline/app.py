@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable
-from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -22,6 +22,8 @@ from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, Talkw
 from pipeline.vocabulary.settings import AudioSettings, Settings
 from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
 
+ATTEMPTS_MAX: Final = 1_000_000_000
+"""Connection attempts that one incarnation of the session can number: at 15 a minute more than a century."""
 TAIL_MARGIN_S: Final = 1.5
 """s a recording is followed by beyond the service's own silence window, so that its end is noticed."""
 
@@ -122,7 +124,13 @@ def _settings_of_actors(
         retry=settings.retry,
     )
     frame_ms = settings.audio.frame_ms
-    machine = partial(Session, plan, Random())  # noqa: S311 - dice of a backoff, not of a secret
+    incarnations = count()
+
+    def machine(first_turn: int) -> Session:
+        """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
+        dice = Random()  # noqa: S311 - of a backoff, not of a secret
+        return Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+
     return {
         "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
         "credential": {"source": edges.token_source},

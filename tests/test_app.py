@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,15 +13,17 @@ from typing import Any, cast
 import msgspec
 import pytest
 import trio
+from msgspec import structs
 from trio.testing import MockClock
 
-from pipeline import app
+from pipeline import app, topology
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer, SyntheticMicrophone, tone
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
+from pipeline.runtime import graph
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
@@ -328,8 +330,11 @@ async def test_an_actor_that_fails_is_restarted_and_told_without_its_words(autoj
     assert world.finished().turns == 1
 
 
+UNPLUGGED = "the loudspeaker was unplugged; plug it in"
+
+
 class FragileLoudspeaker(SimulatedLoudspeaker):
-    """Fails once, `after_s` into its first opening."""
+    """Fails `after_s` into its first opening and is away for a second."""
 
     def __init__(self, after_s: float) -> None:
         super().__init__()
@@ -339,13 +344,15 @@ class FragileLoudspeaker(SimulatedLoudspeaker):
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
         self.openings += 1
+        if 1 < self.openings < 6:
+            raise DeviceError(UNPLUGGED)
         fails_s = trio.current_time() + self._after_s if self.openings == 1 else math.inf
         async with super().open(frame_ms) as stream:
             wait_request = stream.wait_request
 
             async def wait_or_fail() -> OutputRequest:
                 if trio.current_time() >= fails_s:
-                    raise DeviceError("the loudspeaker was unplugged; plug it in")
+                    raise DeviceError(UNPLUGGED)
                 return await wait_request()
 
             yield cast("OutputStream", SimpleNamespace(wait_request=wait_or_fail, write=stream.write))
@@ -354,16 +361,49 @@ class FragileLoudspeaker(SimulatedLoudspeaker):
 async def test_a_loudspeaker_that_fails_costs_the_answer_it_was_playing_and_no_more(
     autojump_clock: MockClock,
 ) -> None:
-    world = World(script=iter([tone(1), silence(3), tone(1), silence(3)]))
+    world = World(script=[tone(1), silence(4), tone(1), silence(3)])
     world.loudspeaker = FragileLoudspeaker(after_s=2.0)
     await world.run()
-    assert world.loudspeaker.openings == 2
-    assert world.service.answers == 2, "the microphone, restarted with it, listens again"
+    assert world.loudspeaker.openings == 6, "tried again every quarter of a second"
+    assert world.service.answers == 2
+    assert [notice.fault.message for notice in world.notices if isinstance(notice, sg.FaultNotice)] == [UNPLUGGED]
     assert world.played().count(ANSWER) == 1
     [said] = world.service.sessions
     [truncated] = [event for event in said if event["type"] == "conversation.item.truncate"]
     assert 300 < truncated["audio_end_ms"] < 700
     assert world.states()[-2:] == ["listening", "idle"]
+
+
+@pytest.mark.parametrize("actor", ["network", "session", "decoder", "capture"])
+async def test_a_call_survives_the_crash_of_any_actor(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, actor: str
+) -> None:
+    """It crashes in the middle of the third answer, when turns have been numbered and heard."""
+    world = World(script=iter([tone(1), silence(3)] * 5))
+    crash_s = 4 * 2 + 2.0
+    spec = next(spec for spec in topology.ACTORS if spec.name == actor)
+    crashes = 0
+
+    @wraps(spec.function)
+    async def fragile(**arguments: Any) -> None:
+        nonlocal crashes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(spec.function, **arguments))
+            if not crashes:
+                await trio.sleep(crash_s)
+                crashes += 1
+                raise ZeroDivisionError(CANARY)
+
+    actors = [structs.replace(each, function=fragile) if each is spec else each for each in topology.ACTORS]
+    monkeypatch.setattr(topology, "ACTORS", actors)
+    monkeypatch.setattr(graph, "check", lambda *_: None)  # the map itself is checked elsewhere
+    with trio.move_on_after(40):
+        await world.run()
+    answered = world.played().count(ANSWER)
+    assert crashes == 1
+    assert answered >= 3, "two before the crash, and those after the one it cost"
+    assert "stall" not in world.causes()
+    assert CANARY not in repr(world.notices)
 
 
 def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:

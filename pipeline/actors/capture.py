@@ -47,7 +47,7 @@ async def capture(
                     listening.cancel()
                     listening = None
                 case Talk(on=on):
-                    microphone.talking = on
+                    microphone.talk(on=on)
                 case _:
                     pass  # it is as asked already
         nursery.cancel_scope.cancel()
@@ -72,7 +72,12 @@ class _Microphone:
         self._push_to_talk = push_to_talk
         self._seq = 0
         self._let_through = not push_to_talk
-        self.talking = not push_to_talk
+        self._talking = not push_to_talk
+
+    def talk(self, *, on: bool) -> None:
+        """The key went down or up. However short the press, the next block goes through and carries its end."""
+        self._talking = on
+        self._let_through = self._let_through or on
 
     async def listen(self, scope: trio.CancelScope) -> None:
         """Keep the device open until `scope` is cancelled or a finite input ends; an outage is reported once."""
@@ -98,7 +103,7 @@ class _Microphone:
                     return
 
     async def _take(self, block: InputBlock) -> None:
-        talking = self.talking  # once: the key may be released while the frame is on its way
+        talking = self._talking  # once: the key may be released while the frame is on its way
         if talking or self._let_through:
             self._let_through = talking
             await self._send(block.captured_s, block.pcm, ends_turn=not talking)

@@ -36,7 +36,7 @@ async def network(
 ) -> None:
     """Open, feed and close sockets as `intents` say; take in `uplink` all the time, so that it never backs up."""
     ledger = Ledger()
-    turns = Turns(floor.value)
+    turns = Turns(floor)
     line: _Line | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_spool, uplink, ledger, lambda: line)
@@ -72,15 +72,14 @@ async def _spool(uplink: Receiver[EncodedFrame], ledger: Ledger, line: Callable[
 class Turns:
     """Numbers the replies in the order the service began them."""
 
-    def __init__(self, first: int) -> None:
-        self._newest = first
+    def __init__(self, floor: FloorView) -> None:
+        self._floor = floor
         self._of: dict[str, int] = {}
 
     def begin(self, response_id: str) -> int:
         """The number of this response, a new one unless it has been announced before."""
         if response_id not in self._of:
-            self._newest += 1
-            self._of[response_id] = self._newest
+            self._of[response_id] = self._floor.number_turn()
             if len(self._of) > RESPONSES_MAX:
                 del self._of[next(iter(self._of))]
         return self._of[response_id]
@@ -116,7 +115,7 @@ class _Line:
         self._turns = turns
         self._reply = reply
         self._service = service
-        self._outbox: deque[ev.ClientEvent] = deque()  # bounded by the link `intent`, whose sender fails first
+        self._outbox: deque[ev.ClientEvent] = deque()  # a writer that stalls loses the line within 2 s, which bounds it
         self._flowing = False
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -163,9 +162,9 @@ class _Line:
                     fault = error.fault()
         finally:
             self._ended.set()
+            for turn in self._turns.end_all():  # whoever ended the line, what has arrived plays out and is then over
+                self._end_turn(turn)
             if not self._closing:
-                for turn in self._turns.end_all():
-                    self._end_turn(turn)
                 self._service.send_nowait(ex.Lost(self.generation, fault))
 
     async def _talk(self, connection: Connection) -> Fault:

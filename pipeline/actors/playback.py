@@ -8,13 +8,16 @@ from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
 from pipeline.core.playout import Playhead
 from pipeline.dsp.fade import fade_out, ramp
 from pipeline.dsp.level import first_audible_sample
-from pipeline.edges.interfaces import OutputDevice, OutputRequest
+from pipeline.edges.interfaces import OutputDevice, OutputRequest, OutputStream
 from pipeline.runtime.ports import FloorView, Receiver, Sender
+from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputOpened, Playout, SetVolume
+from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputFailed, OutputOpened, Playout, SetVolume
 
 PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
+REOPEN_S: Final = 0.25
+"""A device outage is a state, not a crash: the loudspeaker is tried again this often, for ever (design §5)."""
 HOLD_MS: Final = 200.0
 """Held at most; the rest waits in link `speech`, whose backpressure reaches back to link `reply`."""
 
@@ -30,24 +33,47 @@ async def playback(
     frame_ms: int,
     fade_ms: float,
 ) -> None:
-    """Play for as long as the device lives; report what was heard after every block and every cut of the floor.
+    """Play for ever; report what was heard after every block and every cut of the floor.
+
+    A loudspeaker that fails is told once and tried again until it is back.
 
     Raises:
-        DeviceError, AudioFileError: the loudspeaker cannot be opened or failed.
+        AudioFileError: the file that stands in for a loudspeaker cannot be written.
     """
-    loudspeaker = _Loudspeaker(floor.value, fade_ms)
-    async with device.open(frame_ms) as stream:
-        await flushed.send(OutputOpened(device.name))
-        while True:
-            request = await stream.wait_request()
-            loudspeaker.obey(commands)
-            pcm, cuts = loudspeaker.answer(request, floor.value, frames)
-            await stream.write(pcm)
-            for cut in cuts:
-                await flushed.send(cut)
-            report = loudspeaker.report(trio.current_time())
-            if report is not None:
-                await heard.send(report)
+    told = False
+    while True:
+        loudspeaker = _Loudspeaker(floor.value, fade_ms)
+        try:
+            async with device.open(frame_ms) as stream:
+                told = False
+                await flushed.send(OutputOpened(device.name))
+                await _play(stream, loudspeaker, frames, commands, heard, flushed, floor)
+        except DeviceError as error:
+            if not told:
+                await flushed.send(OutputFailed(error.fault()))
+            told = True
+            await trio.sleep(REOPEN_S)
+
+
+async def _play(
+    stream: OutputStream,
+    loudspeaker: "_Loudspeaker",
+    frames: Receiver[SpeechFrame],
+    commands: Receiver[OutputCommand],
+    heard: Sender[Heard],
+    flushed: Sender[Playout],
+    floor: FloorView,
+) -> None:
+    while True:
+        request = await stream.wait_request()
+        loudspeaker.obey(commands)
+        pcm, cuts = loudspeaker.answer(request, floor.value, frames)
+        await stream.write(pcm)
+        for cut in cuts:
+            await flushed.send(cut)
+        report = loudspeaker.report(trio.current_time())
+        if report is not None:
+            await heard.send(report)
 
 
 class _Loudspeaker:

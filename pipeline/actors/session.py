@@ -42,7 +42,8 @@ async def session(
     Raises:
         TalkwireError: the call ended for a reason that trying again cannot mend.
     """
-    shell = _Shell(machine(floor.value), intents, asks, microphone, loudspeaker, floor, notify)
+    floor.raise_to(floor.newest + 1)  # an earlier incarnation may have left an answer in the links
+    shell = _Shell(machine(floor.newest), intents, asks, microphone, loudspeaker, floor, notify)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shell.serve, service)
         nursery.start_soon(shell.serve, activity)

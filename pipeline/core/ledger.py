@@ -18,13 +18,13 @@ class Ledger:
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
         self._spool: deque[EncodedFrame] = deque()
-        self._next_seq = 0
+        self._next_seq: int | None = None
         self._sent = 0
         self._dropped: Counter[str] = Counter()
 
     def add(self, frame: EncodedFrame, now: float) -> None:
         """Take a frame in. A jump in its number means that link `mic` dropped the ones between."""
-        if frame.seq > self._next_seq:
+        if self._next_seq is not None and frame.seq > self._next_seq:
             self._dropped["mic_full"] += frame.seq - self._next_seq
         self._next_seq = frame.seq + 1  # a lower number is a restarted capture: it counts from zero again
         self._spool.append(frame)

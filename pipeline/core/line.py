@@ -108,6 +108,7 @@ class LineMachine(Machine[Line, On]):
     ) -> None:
         super().__init__("line", LINE, Line.IDLE, desk)
         self.was_live = False
+        self.live_since_s = 0.0
         self.fault: Fault | None = None
         self.frames: dict[str, int] = {}
         self._update = update
@@ -211,6 +212,7 @@ class LineMachine(Machine[Line, On]):
         self.desk.drop_timer("line")
         self._backoff.healthy(self.desk.now)
         self._secrets_refused = 0
+        self.live_since_s = self.desk.now
         self.desk.tell(ex.Flow(self.desk.generation))
         if not self.was_live:
             self.was_live = True

@@ -27,9 +27,9 @@ class Desk:
         timers: name → host clock when it is due.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int) -> None:
         self.now = 0.0
-        self.generation = 0
+        self.generation = generation
         self.effects: list[fx.Effect] = []
         self.timers: dict[str, float] = {}
 

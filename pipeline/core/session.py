@@ -62,18 +62,19 @@ class Session:
     Args:
         plan: what to do.
         random: the dice of the backoff.
-        first_turn: turns are numbered above this: the floor, should an earlier session have raised it.
+        first_turn: turns are numbered above this: an earlier session may have had some.
+        first_generation: connection attempts are numbered above this, for the same reason.
     """
 
-    def __init__(self, plan: SessionPlan, random: Random, first_turn: int = 0) -> None:
+    def __init__(self, plan: SessionPlan, random: Random, first_turn: int = 0, first_generation: int = 0) -> None:
         self._plan = plan
-        self._desk = Desk()
+        self._desk = Desk(first_generation)
         backoff = Backoff(plan.retry, random)
         self.line = LineMachine(self._desk, plan.update, plan.service, backoff, self._on_lost)
         self.turn = TurnMachine(
             self._desk, push_to_talk=plan.push_to_talk, first_turn=first_turn, on_stall=self._on_stall
         )
-        self._input_ended = False
+        self._input_ended_s: float | None = None
         self._shown: sg.CallState | None = None
 
     def start(self, now: float) -> list[fx.Effect]:
@@ -114,11 +115,8 @@ class Session:
                     self.line.take_token(signal)
             case sg.Heard():
                 self.turn.take_heard(signal)
-            case sg.Flushed():
-                self.turn.take_flushed(signal, is_live=self.line.is_live)
-            case sg.OutputOpened():
-                self._desk.decide(fx.ToPlayback(sg.SetVolume(self._plan.volume)))
-                self.turn.lose_loudspeaker(is_live=self.line.is_live)
+            case sg.Flushed() | sg.OutputOpened() | sg.OutputFailed():
+                self._on_playout(signal)
             case sg.InputReady() | sg.InputOpened() | sg.InputEnded() | sg.InputFailed() | sg.SpeechEnd():
                 self._on_activity(signal)
             case sg.PressTalk() | sg.ReleaseTalk() | sg.Stop():
@@ -162,12 +160,22 @@ class Session:
                 if self._plan.hands_free:
                     self.turn.release_key()
             case sg.InputEnded():
-                self._input_ended = True
+                self._input_ended_s = self._desk.now
                 self.turn.release_key()
             case sg.InputFailed() if signal.fault.verdict is Verdict.STOP:
                 self.line.fail(signal.fault)
             case sg.InputFailed():
                 self._desk.publish(sg.FaultNotice(signal.fault, retry_in_s=None))
+
+    def _on_playout(self, signal: sg.Playout) -> None:
+        match signal:
+            case sg.Flushed():
+                self.turn.take_flushed(signal, is_live=self.line.is_live)
+            case sg.OutputOpened():
+                self._desk.decide(fx.ToPlayback(sg.SetVolume(self._plan.volume)))
+                self.turn.lose_loudspeaker(is_live=self.line.is_live)
+            case sg.OutputFailed(fault):
+                self._desk.publish(sg.FaultNotice(fault, retry_in_s=None))
 
     def _on_command(self, command: sg.Command) -> None:
         match command:
@@ -200,10 +208,12 @@ class Session:
 
     def _plan_end(self) -> None:
         """A finite input ends the call once everything said has been answered and heard."""
-        if not (self._input_ended and self.line.is_live and self.turn.is_over):
+        ended_s = self._input_ended_s
+        if ended_s is None or not (self.line.is_live and self.turn.is_over):
             self._desk.drop_timer("last_word")
         elif "last_word" not in self._desk.timers:
-            self._desk.set_timer("last_word", LAST_FRAMES_S if self.turn.turns_heard else LAST_WORD_S)
+            whole = self.turn.turns_heard > 0 and self.line.live_since_s <= ended_s  # else speech may still be spooled
+            self._desk.set_timer("last_word", LAST_FRAMES_S if whole else LAST_WORD_S)
 
     def _call_state(self) -> sg.CallState:
         match self.line.state:

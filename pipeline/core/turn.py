@@ -127,6 +127,7 @@ class TurnMachine(Machine[Turn, On]):
         self._active_response: str | None = None  # default conversation, not yet done at the service
         self._newest_turn = first_turn
         self._floor = first_turn
+        self._foreign_turn = first_turn  # the newest turn of a session that is gone: its items are unknown now
         self._sounding_turn = first_turn  # the newest turn reported audible
         self._heard_turn = first_turn  # the newest turn heard to its end, or cut
         self._last_heard: sg.Heard | None = None
@@ -165,6 +166,7 @@ class TurnMachine(Machine[Turn, On]):
     def take_first_delta(self, began: ex.ReplyBegan) -> None:
         """The first sound of an answer arrived."""
         if began.turn == self._newest_turn:
+            self.desk.drop_timer("answer")  # it comes, however quietly
             self._timeline.mark(Mark.FIRST_DELTA, began.at_s)
 
     def take_overflow(self) -> None:
@@ -196,7 +198,7 @@ class TurnMachine(Machine[Turn, On]):
         """An answer was cut off: the service's history shall hold only what was heard."""
         self.conversation.interrupt(flushed.item_id)
         item, part, end_ms = flushed.item_id, flushed.content_index, int(flushed.heard_ms)
-        if not is_live:
+        if not is_live or not item or flushed.turn <= self._foreign_turn:
             return
         if end_ms == 0:
             self.desk.send(ev.ConversationItemDelete(item_id=item))  # truncating to nothing upsets services
@@ -244,6 +246,7 @@ class TurnMachine(Machine[Turn, On]):
     def lose_line(self) -> None:
         """The service is gone; what it has sent plays out."""
         self._active_response = None
+        self._foreign_turn = self._newest_turn
         self.on(On.LOST)
 
     # speech and answers

@@ -13,6 +13,7 @@ class Floor:
 
     def __init__(self) -> None:
         self._value = 0
+        self._newest = 0
         self._purges: list[Callable[[], None]] = []
         self._raised = lowlevel.ParkingLot()
 
@@ -20,6 +21,16 @@ class Floor:
     def value(self) -> int:
         """The floor now."""
         return self._value
+
+    @property
+    def newest(self) -> int:
+        """The newest turn ever numbered."""
+        return self._newest
+
+    def number_turn(self) -> int:
+        """Number a new turn. The count stands here because it outlives the actors: a number is never given twice."""
+        self._newest += 1
+        return self._newest
 
     def register(self, purge: Callable[[], None]) -> None:
         """Have `purge` called after every raise, before `raise_to` returns."""

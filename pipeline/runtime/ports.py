@@ -80,6 +80,15 @@ class FloorView(Protocol):
         """Wait until the floor is above `turn`; returns it."""
         ...
 
+    @property
+    def newest(self) -> int:
+        """The newest turn ever numbered, by whichever incarnation of an actor."""
+        ...
+
+    def number_turn(self) -> int:
+        """Number a new turn, above all others."""
+        ...
+
 
 class FloorHolder(FloorView, Protocol):
     """The floor as its one owner, the session, sees it."""

@@ -95,7 +95,13 @@ class OutputOpened(Signal, frozen=True):
     name: str
 
 
-Playout = Flushed | OutputOpened
+class OutputFailed(Signal, frozen=True):
+    """The loudspeaker failed; it is tried again until it is back."""
+
+    fault: Fault
+
+
+Playout = Flushed | OutputOpened | OutputFailed
 
 
 # session → playback (link `output`), session → capture (link `input`)

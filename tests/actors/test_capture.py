@@ -151,3 +151,18 @@ async def test_a_file_that_cannot_be_read_is_not_tried_again(
     assert failed.fault.verdict is Verdict.STOP
     await trio.sleep(5)
     assert microphone.openings == 1
+
+
+async def test_a_press_shorter_than_a_block_still_carries_its_end(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SyntheticMicrophone([counter_signal(60)])
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=True)
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(0.105)
+    commands.sender.send_nowait(Talk(on=True))
+    await trio.sleep(0.005)
+    commands.sender.send_nowait(Talk(on=False))
+    await trio.sleep(0.5)
+    [only] = await received(frames, 1)
+    assert only.ends_turn

@@ -252,11 +252,20 @@ async def test_intents_for_a_socket_that_is_gone_mean_nothing(autojump_clock: Mo
     assert wire.sent == []
 
 
-async def test_turns_are_numbered_above_the_floor_of_an_earlier_life(
+async def test_a_line_that_is_closed_ends_the_replies_that_were_under_way(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    await wire.say(created("r1"), delta("r1"))
+    rig.asks(ex.Close(1))
+    await trio.sleep(0.1)
+    assert [packet.ends_turn for packet in rig.packets()] == [False, True]
+
+
+async def test_turns_are_numbered_above_those_of_an_earlier_life(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link, realtime: Any
 ) -> None:
     floor = Floor()
-    floor.raise_to(41)
+    for _ in range(41):
+        floor.number_turn()
     rig = Rig(actors, link, floor, realtime, link())
     wire = await rig.open()
     await wire.say(created("r1"))

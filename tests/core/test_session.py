@@ -504,3 +504,82 @@ def test_an_answer_ends_where_it_was_last_heard_when_the_loudspeaker_starts_agai
     assert script.sent() == [ev.ConversationItemTruncate(item_id="a1", content_index=0, audio_end_ms=640)]
     assert fx.RaiseFloor(2) in script.effects
     assert script.turn() is Turn.QUIET
+
+
+def test_a_late_secret_of_an_earlier_attempt_is_not_used() -> None:
+    script = Script()
+    script.waits(10)
+    script.waits(5)
+    assert script.session.line.desk.generation == 2
+    assert script.hears(sg.TokenGrant(1, sg.Secret("ek_old"), script.now + 30)) == []
+    script.hears(sg.TokenGrant(2, sg.Secret("ek_new"), script.now + 30))
+    assert fx.Tell(ex.Open(2, sg.Secret("ek_new"))) in script.effects
+
+
+def test_refused_secrets_are_forgotten_once_a_session_was_live() -> None:
+    script = Script()
+    refused = CredentialExpiredError("the service refused the client secret", cause="status_401").fault()
+    for _ in range(3 * SECRETS_REFUSED_MAX):
+        generation = script.session.line.desk.generation
+        script.hears(sg.TokenGrant(generation, sg.Secret("ek"), script.now + 30))
+        script.hears(ex.Lost(generation, refused))
+        script.waits(120)
+        script.generation = script.session.line.desk.generation - 1
+        script.live()
+        script.hears(ex.Lost(script.generation, LOST))
+        script.waits(120)
+    assert script.line() is Line.CONNECTING
+
+
+def test_an_answer_that_has_begun_to_arrive_is_no_stall_however_quiet_it_is() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.response_created(1)
+    script.hears(ex.ReplyBegan(1, 1, script.now))
+    script.waits(STALL_S + 1)
+    assert script.line() is Line.LIVE
+
+
+def test_a_new_session_is_not_told_about_items_of_the_old_one() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.heard(1, 100)
+    script.hears(ex.Lost(1, LOST))
+    script.waits(5)
+    script.live()
+    script.speech_started("u2")
+    assert fx.RaiseFloor(2) in script.effects
+    script.hears(sg.Flushed(1, "a1", 0, 500.0))
+    assert script.sent() == []
+
+
+def test_a_cut_turn_without_sound_has_no_item_to_delete() -> None:
+    script = Script().live()
+    script.hears(sg.Flushed(1, "", 0, 0.0))
+    assert script.sent() == []
+
+
+def test_speech_that_an_outage_held_back_gets_its_time_after_the_input_has_ended() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.response_created(1)
+    script.response_done(1)
+    script.heard(1, 900)
+    script.heard(1, 900, finished=True)
+    script.hears(ex.Lost(1, LOST))
+    script.hears(sg.InputEnded(100))
+    script.waits(5)
+    script.live()
+    script.waits(LAST_WORD_S - 0.1)
+    assert script.line() is Line.LIVE
+    script.speech_started("u2")
+    script.waits(LAST_WORD_S)
+    assert script.line() is Line.LIVE
+
+
+def test_a_loudspeaker_outage_is_told() -> None:
+    script = Script().live()
+    script.hears(sg.OutputFailed(Fault(kind="Device", verdict=Verdict.RESTART, message="unplugged; plug it in")))
+    assert [fault.message for fault in script.faults()] == ["unplugged; plug it in"]
