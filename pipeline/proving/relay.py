@@ -280,7 +280,7 @@ class _Pump:
     async def _deliver(self, parcel: Parcel) -> None:
         """A destination that is gone is noticed by the pump that reads from it, and told through that one's toxics."""
         try:
-            if parcel.data and not self._destination.broken:
+            if parcel.data:
                 await self._destination.stream.send_all(parcel.data)
                 if self._way == "up":
                     self._statistics.up_bytes += len(parcel.data)

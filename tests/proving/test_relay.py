@@ -29,6 +29,7 @@ from pipeline.proving.toxics import (
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError
 
 SOON_S = 5.0  # real seconds in which a loopback socket surely answers
+HANGS_S = 1e6  # virtual seconds after which a test on memory streams has hung
 QUIET_S = 0.1  # real seconds in which a loopback socket would have delivered
 
 
@@ -55,11 +56,12 @@ class Line:
 @asynccontextmanager
 async def line(*toxics: Toxic, lockstep: bool = False) -> AsyncIterator[Line]:
     made = Line(toxics, lockstep=lockstep)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(made.run)
-        await wait_all_tasks_blocked()
-        yield made
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(HANGS_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.run)
+            await wait_all_tasks_blocked()
+            yield made
+            nursery.cancel_scope.cancel()
 
 
 async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
@@ -249,6 +251,22 @@ async def test_down_closes_what_is_open(autojump_clock: object) -> None:
         assert await read_all(wire.server) == b""
         await wire.over.wait()
         assert wire.ended is Ending.CLOSE
+
+
+async def test_a_client_that_died_is_a_reset_for_the_server_even_if_a_write_noticed_first(
+    autojump_clock: object,
+) -> None:
+    async with line() as wire:
+        assert isinstance(wire.client, trio.StapledStream)
+        await wire.client.receive_stream.aclose()
+        for _ in range(2):  # the second meets a stream that is known to be broken
+            await wire.server.send_all(b"to nobody")
+        await wait_all_tasks_blocked()
+        assert not wire.over.is_set()
+        await wire.client.send_eof()
+        await wire.over.wait()
+        assert wire.ended is Ending.RESET
+        assert wire.statistics.down_bytes == 0
 
 
 async def test_toxics_compose(autojump_clock: object) -> None:
