@@ -13,6 +13,7 @@ from pipeline.core.session import Session, SessionPlan
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
 from pipeline.edges.token_client import TokenClient
+from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, supervisor
@@ -51,8 +52,11 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
 
     Raises:
         ConfigurationError: one of them cannot exist.
+        AudioFileError: the recording to be played in cannot be used.
     """
     _demand_two_files(settings.audio)
+    if isinstance(settings.audio.input, str) and settings.audio.input.startswith("wav:"):
+        demand_readable(Path(settings.audio.input[4:]))
     tail_s = settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S
     model = settings.conversation.model
     return Edges(
@@ -96,7 +100,8 @@ async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]
         intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
 
         def report(incident: supervisor.Incident) -> None:
-            notify(_told(incident))
+            if not (isinstance(incident.error, TalkwireError) and incident.error.verdict is Verdict.STOP):
+                notify(_told(incident))  # else it ends the program with that error, which is told as such
 
         await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=report)
 

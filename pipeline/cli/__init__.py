@@ -43,6 +43,7 @@ USAGE = 2
 
 def main() -> None:
     """Entry point of `talkwire` and `python -m pipeline`; ends the process with the exit codes of design §9."""
+    _fill_standard_descriptors()
     sys.exit(perform_command(sys.argv[1:]))
 
 
@@ -53,27 +54,61 @@ def perform_command(arguments: Sequence[str]) -> int:
             if isinstance(stream, TextIOWrapper):  # None if the shell closed it
                 stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to fail
         status = _dispatch(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
     except KeyboardInterrupt:
         signal.signal(
             signal.SIGINT, signal.SIG_IGN
         )  # what is left takes milliseconds; a second Ctrl-C would only print
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains when it flushes stdout at exit
+        _forget_stdout()
         return PIPE_CLOSED
+    except _talkwire_error() as error:
+        _complain(_lines(error))
+        return error.exit_code
     return status
+
+
+def say(text: str) -> None:
+    """Print one text on stdout, at once.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+        UsageError: it cannot be written, for a full disk.
+    """
+    if sys.stdout is None:
+        return  # the shell closed it: nobody wants to know
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from pipeline.vocabulary.errors import UsageError
+
+        _forget_stdout()
+        raise UsageError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def _forget_stdout() -> None:
+    """Else the interpreter complains when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _fill_standard_descriptors() -> None:
+    """A shell may close 0, 1 or 2; the next pipe would get that number and be taken for input or output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
     """Help over all commands is written here, not by cyclopts: loading that for four lines takes 200 ms."""
     name = arguments[0] if arguments else "--help"
     if name in {"--help", "-h"}:
-        print(HELP)  # noqa: T201 - this is the command line
+        say(HELP)
         return 0
     if name == "--version":
-        print(__version__)  # noqa: T201 - this is the command line
+        say(__version__)
         return 0
     if name not in COMMANDS:
         _complain([f"there is no such command; there are: {', '.join(COMMANDS)}. See: talkwire --help"])
@@ -92,9 +127,6 @@ def _call(name: str, arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         _complain([f"{' '.join(str(error).split())} See: talkwire {name} --help"])
         return USAGE
-    except _talkwire_error() as error:
-        _complain(_lines(error))
-        return error.exit_code
     return status if isinstance(status, int) else 0
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 from msgspec.structs import replace
 
+from pipeline.cli import INTERRUPTED, say
 from pipeline.cli.options import Config, Json, Set
 from pipeline.cli.programs import Program, Start, open_programs
 from pipeline.edges.keys import read_api_key
@@ -63,12 +64,10 @@ def demo(
         server, backend, endpoint = _start(settings, arguments, start)
 
         # Only now, while the programs load theirs: our own heavy libraries.
-        from rich.console import Console
-
         from pipeline.cli.call_record import CallRecord
         from pipeline.cli.dialogue import Dialogue, hold, write_result
         from pipeline.cli.interruption import perform
-        from pipeline.cli.screen import Screen
+        from pipeline.cli.screen import PipedConsole, Screen
         from pipeline.edges.token_client import TokenClient
         from pipeline.edges.wav import read_wav
         from pipeline.vocabulary.frames import BYTES_PER_MS
@@ -85,17 +84,17 @@ def demo(
             push_to_talk=push_to_talk,
         )
         record = CallRecord()
-        with Screen(Console(stderr=json, quiet=json and not sys.stderr.isatty())) as screen:
+        with Screen(PipedConsole(stderr=json, quiet=json and not sys.stderr.isatty())) as screen:
             screen.starting("local server, token backend, endpoint" if server else "token backend, endpoint")
             status = perform(partial(hold, dialogue, record, screen))
     if status or record.finished is None:
-        return status  # interrupted
+        return status or INTERRUPTED  # also by SIGTERM: there is no result
     result = write_result(dialogue, record)
     screen.conclude(result.timeline_ms, result.files)
     if json:
         import msgspec
 
-        print(msgspec.json.encode(result).decode())  # noqa: T201 - this is the command line
+        say(msgspec.json.encode(result).decode())
     return 0
 
 

@@ -1,11 +1,11 @@
 """Notices as lines on stdout, written from a thread: a reader that stands still must not hold up the call."""
 
-import sys
 from collections.abc import Callable
 
 import msgspec
 import trio
 
+from pipeline.cli import say
 from pipeline.vocabulary.signals import (
     FaultNotice,
     FinishedNotice,
@@ -76,6 +76,4 @@ def text_line(notice: Notice, *, with_speech: bool) -> str | None:
 
 
 def _write(line: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    say(line)

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pipeline.cli import say
+
 Config = Annotated[
     tuple[Path, ...],
     Parameter(
@@ -59,4 +61,4 @@ def port_override(section: str, port: int | None) -> list[str]:
 def announce(url: str, event: str, port: int, *, json: bool) -> None:
     """Say on stdout how far a server is: "listening" or "ready". `url` has a place for the port."""
     line = f'{{"event":"{event}","port":{port}}}' if json else f"{event}: {url.format(port=port)}"
-    print(line, flush=True)  # noqa: T201 - this is the command line
+    say(line)

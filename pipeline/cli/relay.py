@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pipeline.cli import say
 from pipeline.cli.options import Json, Lifeline, announce, hold_lifeline
 from pipeline.vocabulary.errors import UsageError
 
@@ -108,4 +109,4 @@ def _tell(event: str, fields: dict[str, object], *, json: bool) -> None:
     import msgspec
 
     record = msgspec.json.encode({"event": event, **fields} if json else fields).decode()
-    print(record if json else f"{event}: {record}", flush=True)  # noqa: T201 - this is the command line
+    say(record if json else f"{event}: {record}")

@@ -16,7 +16,7 @@ from pipeline.edges.interfaces import CommandSource
 from pipeline.edges.keys import read_api_key
 from pipeline.edges.terminal import TerminalKeys
 from pipeline.vocabulary.configuration import load
-from pipeline.vocabulary.errors import NothingHeardError
+from pipeline.vocabulary.errors import NothingHeardError, TalkwireError
 from pipeline.vocabulary.settings import Settings
 from pipeline.vocabulary.signals import Command, Secret, Stop
 
@@ -64,6 +64,7 @@ class Operator:
 async def _hold(
     settings: Settings, key: Secret | None, printer: NoticePrinter, operator: Operator, keys: CommandSource | None
 ) -> None:
+    failures: list[TalkwireError] = []
     async with trio.open_nursery() as printing:
         printing.start_soon(printer.run)
         try:
@@ -72,7 +73,11 @@ async def _hold(
                     steering.start_soon(operator.pass_on, keys)
                 await run_endpoint(settings, key=key, notify=printer.notify, commands=operator)
                 steering.cancel_scope.cancel()
+        except* TalkwireError as group:  # raised again once the last notices are printed
+            failures += [leaf for leaf in group.exceptions if isinstance(leaf, TalkwireError)]
         finally:
             printer.close()
+    if failures:
+        raise failures[0]
     if printer.nothing_heard:
         raise NothingHeardError("nothing was heard: no speech in what the microphone gave")

@@ -16,6 +16,14 @@ SPEAKERS = {"user": "you", "assistant": "talkwire"}
 STYLES = {"user": "cyan", "assistant": "green", "state": "bold", "starting": "dim"}
 
 
+class PipedConsole(Console):
+    """A console whose closed pipe is the error it is; rich would leave the program by SystemExit, through trio."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the error, which is raised again here."""
+        raise BrokenPipeError
+
+
 class Screen:
     """Shows the start of the programs, then states and words as they come. A context manager."""
 

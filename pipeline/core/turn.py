@@ -220,6 +220,7 @@ class TurnMachine(Machine[Turn, On]):
         if not self._push_to_talk or self._key_down or not is_live:
             return
         self._key_down = True
+        self._speech_end_s = None  # of speech that no key let through
         self.desk.send(ev.InputAudioBufferClear())
         self._start_speech()
         self.desk.decide(fx.ToCapture(sg.Talk(on=True)))

@@ -30,6 +30,7 @@ TAIL_S: Final = (
 )
 MAX_INPUT_S: Final = 600  # s: 29 MB of samples; a question is shorter, an album is a mistake
 MAX_RECORDING_S: Final = 3_600  # s: 173 MB of disk; a longer call goes on, its recording does not
+STREAMED_BYTES: Final = 0x7FFF_F000  # a data chunk this long was written into a pipe: it goes to the end of the file
 RATES_HZ: Final = range(8_000, 192_001)
 MAX_CHUNKS: Final = 1_000  # chunks before the sound; editors write a dozen, a broken file could hold millions
 
@@ -109,6 +110,16 @@ class _Recording:
             pass
 
 
+def demand_readable(path: Path) -> None:
+    """Look at the header, so that a recording nobody can use is told before anything is asked of a service.
+
+    Raises:
+        AudioFileError: as `read_wav`.
+    """
+    with _sound_of(path):
+        pass
+
+
 def read_wav(path: Path) -> bytes:
     """A recording as s16le mono at RATE_HZ; a 16-bit mono file of that rate comes through bit by bit.
 
@@ -116,6 +127,13 @@ def read_wav(path: Path) -> bytes:
         AudioFileError: missing, not readable, a folder, empty, not a WAV, cut off, compressed, too long, or its header
             makes no sense.
     """
+    with _sound_of(path) as (file, form, length):
+        return b"".join(_decoded(file, form, length))
+
+
+@contextmanager
+def _sound_of(path: Path) -> Iterator[tuple[BinaryIO, "_Format", int]]:
+    """The file, placed at its sound, its format and how many bytes of sound there are."""
     with _translated("read", path):
         _demand_regular(path)
         with path.open("rb") as file:
@@ -124,7 +142,7 @@ def read_wav(path: Path) -> bytes:
                 raise _unusable("read", path, "it is empty")
             try:
                 form, length = _find_sound(file, size)
-                return b"".join(_decoded(file, form, length))
+                yield file, form, length
             except _UnreadableError as error:
                 raise _unusable("read", path, str(error)) from None
 
@@ -189,6 +207,8 @@ def _parse_format(raw: bytes) -> _Format:
 def _checked_length(form: _Format, length: int, present: int) -> int:
     """Bytes of whole frames in a data chunk that claims `length` and of which `present` are there."""
     bytes_per_s = form.rate_hz * form.frame_bytes
+    if length >= STREAMED_BYTES:
+        length = present
     if length > present:
         raise _UnreadableError(
             f"it is cut off: {(length - present) / bytes_per_s:.2f} of {length / bytes_per_s:.2f} s are missing"

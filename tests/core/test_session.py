@@ -583,3 +583,19 @@ def test_a_loudspeaker_outage_is_told() -> None:
     script = Script().live()
     script.hears(sg.OutputFailed(Fault(kind="Device", verdict=Verdict.RESTART, message="unplugged; plug it in")))
     assert [fault.message for fault in script.faults()] == ["unplugged; plug it in"]
+
+
+def test_speech_that_no_key_let_through_is_no_zero_of_a_timeline() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.SpeechEnd(script.now))
+    script.now += 5
+    script.hears(sg.PressTalk())
+    script.now += 1
+    script.hears(sg.SpeechEnd(script.now))
+    script.now += 0.1
+    script.hears(sg.ReleaseTalk())
+    script.committed()
+    script.response_created(1)
+    script.heard(1, 20)
+    [timeline] = [notice for notice in script.notices() if isinstance(notice, sg.TimelineNotice)]
+    assert timeline.timeline_ms["speech_stopped"] == 100

@@ -17,7 +17,7 @@ import trio.testing
 
 from pipeline.dsp.pcm16 import to_samples
 from pipeline.edges.simulated import counter_signal, tone
-from pipeline.edges.wav import WavLoudspeaker, WavMicrophone, read_wav
+from pipeline.edges.wav import WavLoudspeaker, WavMicrophone, demand_readable, read_wav
 from pipeline.vocabulary.errors import AudioFileError
 
 RIFF = struct.Struct("<4sI4s")
@@ -119,7 +119,6 @@ ZOO = {
     "format cut off": (riff(chunk(b"fmt ", bytes(8)), SOUND), "header is cut off"),
     "file cut in the header": (riff(fmt(), SOUND)[:30], "header is cut off"),
     "truncated": (riff(fmt(), SOUND)[:-2_400], "0.05 of 0.10 s are missing"),
-    "endless": (riff(fmt(), b"data\xff\xff\xff\xff" + bytes(960)), "s are missing"),
     "mu-law": (riff(fmt(7, rate_hz=8_000, bits=8), SOUND), "compressed (µ-law)"),
     "adpcm": (riff(fmt(17, bits=8), SOUND), "compressed (IMA ADPCM)"),
     "mp3 in wav": (riff(fmt(85, bits=8), SOUND), "compressed (MP3)"),
@@ -306,3 +305,18 @@ def test_a_long_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 5_000_000, "the result takes 1 MB, the file 5.8 MB, its samples as floats 15 MB"
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f"])
+def test_a_recording_written_into_a_pipe_goes_to_the_end_of_its_file(tmp_path: Path, length: bytes) -> None:
+    path = tmp_path / "streamed.wav"
+    path.write_bytes(riff(fmt(), b"data" + length + b"\x01\x02" * 480))
+    assert read_wav(path) == b"\x01\x02" * 480
+
+
+def test_a_header_is_judged_without_reading_the_sound(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="there is no such file"):
+        demand_readable(tmp_path / "absent.wav")
+    (tmp_path / "text.wav").write_text("not a recording")
+    with pytest.raises(AudioFileError, match="not a WAV"):
+        demand_readable(tmp_path / "text.wav")

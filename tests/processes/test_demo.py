@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +126,28 @@ def test_a_provider_that_is_away_is_exit_78(talkwire: Start, tmp_path: Path) -> 
     status, _, err = talkwire("demo", AWAY, away, f"--output={tmp_path}", environ={"OPENAI_API_KEY": "sk-any"}).end()
     assert status == 78
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("stdout", "command"),
+    [("full", ["--help"]), ("full", ["tokens", "--port=0"]), ("closed pipe", ["demo", AWAY, "--output={}"])],
+)
+def test_a_stdout_that_takes_nothing_leaves_no_traceback(tmp_path: Path, stdout: str, command: list[str]) -> None:
+    if stdout == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, descriptor = os.pipe()
+        os.close(reading)
+    arguments = [argument.format(tmp_path) for argument in command]
+    key = {"OPENAI_API_KEY": "sk-any"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments], stdout=descriptor, stderr=subprocess.PIPE, text=True,
+        timeout=60, check=False, env={**os.environ, **key}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(descriptor)
+    assert done.returncode in {1, 2, 78}
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") <= 1
 
 
 def test_a_port_that_is_taken_is_exit_75(talkwire: Start) -> None:
