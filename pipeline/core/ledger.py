@@ -48,11 +48,6 @@ class Ledger:
             self._dropped["too_old"] -= 1
         self._sent += 1
 
-    def abandon(self, reason: str) -> None:
-        """Drop everything that still waits."""
-        self._dropped[reason] += len(self._spool)
-        self._spool.clear()
-
     def books(self) -> dict[str, int]:
         """Frames by fate; `captured` is the sum of the others."""
         fates = {"sent": self._sent, "spooled": len(self._spool)}

@@ -8,17 +8,10 @@ from pipeline.dsp.pcm16 import to_pcm, to_samples
 from pipeline.vocabulary.frames import BYTES_PER_MS
 
 
-def apply_gain(pcm: bytes, gain: float) -> bytes:
-    """`pcm` at another loudness; 1.0 returns the very same bytes. Above 1.0 it clips.
-
-    Raises:
-        ValueError: the gain is negative or not finite.
-    """
-    return ramp(pcm, gain, gain)
-
-
 def ramp(pcm: bytes, from_gain: float, to_gain: float) -> bytes:
     """`pcm` with its gain moving from one value to the other over its whole length: how the volume changes.
+
+    Above 1.0 it clips; from 1.0 to 1.0 it is the very same object.
 
     The curve is flat at both ends, so what stands before and after joins without a corner.
 

@@ -37,11 +37,6 @@ class Items:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
 
-    @property
-    def last_id(self) -> str | None:
-        """Id of the item that the next one will follow."""
-        return self._entries[-1].item.id if self._entries else None
-
     def find(self, item_id: str) -> Entry | None:
         """The entry with this id."""
         return next((entry for entry in self._entries if entry.item.id == item_id), None)

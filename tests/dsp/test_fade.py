@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dsp.fade import apply_gain, fade_in, fade_out, ramp
+from pipeline.dsp.fade import fade_in, fade_out, ramp
 from pipeline.dsp.pcm16 import to_pcm, to_samples
 
 PCM = st.lists(st.integers(-32_768, 32_767), max_size=600).map(lambda samples: to_pcm(np.array(samples, dtype=float)))
@@ -27,18 +27,18 @@ def corner(pcm: bytes) -> int:
 
 @given(pcm=PCM)
 def test_gain_one_is_the_same_object(pcm: bytes) -> None:
-    assert apply_gain(pcm, 1.0) is pcm
+    assert ramp(pcm, 1.0, 1.0) is pcm
 
 
 @given(pcm=PCM, gain=st.floats(0, 1))
 def test_gain_scales_every_sample(pcm: bytes, gain: float) -> None:
     expected = to_samples(pcm).astype(float) * gain
-    assert np.abs(to_samples(apply_gain(pcm, gain)) - expected).max(initial=0) <= 0.51
+    assert np.abs(to_samples(ramp(pcm, gain, gain)) - expected).max(initial=0) <= 0.51
 
 
 def test_gain_zero_is_silence_and_more_than_one_clips() -> None:
-    assert apply_gain(steady(10), 0.0) == bytes(20)
-    assert to_samples(apply_gain(steady(3), 4.0)).tolist() == [32_767] * 3
+    assert ramp(steady(10), 0.0, 0.0) == bytes(20)
+    assert to_samples(ramp(steady(3), 4.0, 4.0)).tolist() == [32_767] * 3
 
 
 @given(pcm=PCM, fade_ms=st.floats(0, 30))
@@ -57,7 +57,7 @@ def test_a_fade_has_no_corner_where_it_begins_and_ends() -> None:
     smoothest = LEVEL * (math.pi / FADE) ** 2 / 2  # of a raised cosine of this length
     assert corner(fade_out(steady(960), FADE_MS) + bytes(960)) <= smoothest + 2  # 2: rounding
     assert corner(bytes(960) + fade_in(steady(960), FADE_MS)) <= smoothest + 2
-    assert corner(steady(100) + ramp(steady(480), 1.0, 0.3) + apply_gain(steady(100), 0.3)) <= smoothest + 2
+    assert corner(steady(100) + ramp(steady(480), 1.0, 0.3) + ramp(steady(100), 0.3, 0.3)) <= smoothest + 2
     assert corner(steady(960) + bytes(960)) == LEVEL
 
 
@@ -77,7 +77,7 @@ def test_no_fade_is_no_change() -> None:
 @pytest.mark.parametrize("gain", [-0.1, math.nan, math.inf])
 def test_an_impossible_gain_is_refused(gain: float) -> None:
     with pytest.raises(ValueError, match="gain"):
-        apply_gain(steady(1), gain)
+        ramp(steady(1), gain, gain)
 
 
 @pytest.mark.parametrize("fade_ms", [-1.0, math.nan])
