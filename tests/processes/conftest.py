@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -29,13 +30,20 @@ class Talkwire:
         )
 
     def until(self, text: str) -> str:
-        """Read its stdout up to the line that holds `text`."""
+        """Read its stdout up to the line that holds `text`; a program that never says it is killed after PATIENCE_S."""
         out: IO[str] | None = self.process.stdout
         assert out is not None
-        for line in out:
-            if text in line:
-                return line
-        raise AssertionError(f"it ended without saying {text!r}: {self.end()}")
+        impatient = threading.Timer(PATIENCE_S, self.process.kill)
+        impatient.start()
+        seen = []
+        try:
+            for line in out:
+                seen.append(line)
+                if text in line:
+                    return line
+        finally:
+            impatient.cancel()
+        raise AssertionError(f"it ended without saying {text!r}: {seen[-20:]}, {self.end()}")
 
     def end(self) -> tuple[int, str, str]:
         """Wait for its end; exit code, the rest of stdout, stderr."""

@@ -36,8 +36,7 @@ def test_a_server_that_is_killed_and_comes_back_is_spoken_to_again(talkwire: Sta
     server.kill()
     endpoint.until('"state":"reconnecting"')
     talkwire("serve", f"--port={port}", "--json").until("ready")
-    endpoint.until('"state":"listening"')
-    endpoint.until('"state":"user_speaking"')
+    endpoint.until('"state":"user_speaking"')  # on a new line; whether it listens or still speaks first is timing
     endpoint.until('"event":"timeline"')
     endpoint.process.terminate()
     status, out, err = endpoint.end()
