@@ -18,6 +18,7 @@ from msgspec import UNSET
 from pipeline.realtime import events
 from pipeline.realtime.codec import ClientEventError
 from pipeline.server import work
+from pipeline.server.engines.interfaces import Ask, Line
 from pipeline.server.input_audio import InputAudioBuffer
 from pipeline.server.items import Items
 from pipeline.server.new_item import accepted_item, decoded_audio
@@ -100,10 +101,10 @@ class Conversation:
                 self._recognised(result.item_id, result.text)
             case work.RecognitionFailed():
                 self._recognition_failed(result.item_id, result.message)
-            case work.GeneratedText() | work.GeneratedAudio() | work.GenerationEnded() | work.GenerationFailed():
-                self._generated(result)
             case work.Tick():
                 self._tick(now)
+            case _:
+                self._generated(result)
         return self._taken()
 
     # what the client asks
@@ -374,7 +375,7 @@ class Conversation:
         assert self._response is not None
         self._response.waits_for = None
         self._generating = True
-        self._out.append(work.Generate(self._response.id, question, self._response.spoken_as))
+        self._out.append(work.Generate(self._response.id, Ask((Line("user", question),)), self._response.spoken_as))
 
     def _generated(self, result: work.Generation) -> None:
         response = self._response
@@ -392,6 +393,8 @@ class Conversation:
             case work.GenerationFailed():
                 self._generating = False
                 self._fail_response(result.message)
+            case _:
+                pass
         if self._response is not None and response.over_limit:
             self._end_response("incomplete", "max_output_tokens")
 

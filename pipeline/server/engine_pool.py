@@ -1,19 +1,26 @@
-"""The engines off the event loop: each loaded once in a thread, shared by all sessions, a few calls at a time."""
+"""The engines off the event loop: each loaded once in a thread, shared by all sessions, a few calls at a time.
+
+A call that finds the processor taken waits its turn; when too many wait, the next is refused at once, because a server
+that says so is better than one that gets slower for everybody.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, Generic, TypeVar
 
 import trio
 
 from pipeline.realtime.events import AudioFormat
-from pipeline.server.audio_codec import Encoder, decoded
-from pipeline.server.engines.interfaces import Brain, Engines, Recogniser, Voice, VoiceActivity
+from pipeline.server.audio_codec import decoded
+from pipeline.server.engines.interfaces import Ask, Brain, Engines, Piece, Recogniser, Voice, VoiceActivity
+from pipeline.vocabulary.errors import ServiceBusyError
 
 T = TypeVar("T")
 
 CONCURRENT_CALLS: Final = max(2, os.cpu_count() or 1)
 """The engines are bound by the processor: more calls at once would only slow each other down."""
+MAX_WAITING_CALLS: Final = 32
+"""Calls of 20 to 90 ms that may wait for the processor: the last of them waits a second or so."""
 
 
 class EnginePool:
@@ -26,6 +33,11 @@ class EnginePool:
         self._brain: _Loaded[Brain] = _Loaded()
         self._voice: _Loaded[Voice] = _Loaded()
         self._limiter = trio.CapacityLimiter(CONCURRENT_CALLS)
+
+    @property
+    def overloaded(self) -> bool:
+        """So many calls wait for the processor that another would be refused."""
+        return self._limiter.statistics().tasks_waiting >= MAX_WAITING_CALLS
 
     async def load(self) -> None:
         """Make the engines in the order in which a conversation needs them; errors of the makers pass through."""
@@ -40,42 +52,42 @@ class EnginePool:
         return self._engines.voice_activity()
 
     async def transcribe(self, sound: bytes, audio_format: AudioFormat) -> str:
-        """The words in this sound. Raises TalkwireError if the recogniser fails."""
-        recogniser = await self._recogniser.get()
+        """The words in this sound.
 
-        def work() -> str:
-            return recogniser.transcribe(decoded(sound, audio_format))
-
-        return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
-
-    async def generate(
-        self,
-        question: str,
-        spoken_as: AudioFormat | None,
-        on_text: Callable[[str], None],
-        on_audio: Callable[[bytes], None],
-    ) -> None:
-        """Answer a question in one worker thread; the callbacks run on the event loop, sound as it becomes ready.
-
-        Without a format to speak in there is no sound.
-        Cancelling stops the thread at the end of the chunk it is making.
-        Raises TalkwireError if brain or voice fails.
+        Raises:
+            ServiceBusyError: too many calls wait for the processor.
+            TalkwireError: the recogniser failed.
         """
-        brain, voice = await self._brain.get(), await self._voice.get()
+        recogniser = await self._recogniser.get()
+        return await self._in_thread(lambda: recogniser.transcribe(decoded(sound, audio_format)))
 
-        def work() -> None:
-            text = brain.answer(question)
-            trio.from_thread.run_sync(on_text, text)
-            if spoken_as is None:
-                return
-            encoder = Encoder(spoken_as)
-            for pcm in voice.speak(text):
-                trio.from_thread.check_cancelled()
-                trio.from_thread.run_sync(on_audio, encoder.encode(pcm))
-            if rest := encoder.flush():
-                trio.from_thread.run_sync(on_audio, rest)
+    async def answer(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """What the brain answers, as it comes; close it when the rest is not wanted. TalkwireError if it fails."""
+        brain = await self._brain.get()
+        pieces = brain.answer(ask)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            with trio.CancelScope(shield=True):  # a cancelled brain still hangs up on whom it asked
+                await pieces.aclose()
 
-        await trio.to_thread.run_sync(work, limiter=self._limiter)
+    async def speak(self, text: str, *, speed: float = 1.0) -> AsyncGenerator[bytes, None]:
+        """The text as s16le mono at RATE_HZ, one clause at a time; nothing more is worked out once it is closed.
+
+        Raises:
+            ServiceBusyError: too many calls wait for the processor.
+            TalkwireError: the voice failed.
+        """
+        voice = await self._voice.get()
+        sounds = voice.speak(text, speed=speed)
+        while (sound := await self._in_thread(lambda: next(sounds, None))) is not None:
+            yield sound
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self.overloaded:
+            raise ServiceBusyError("the server has more to do than it can; try again in a moment", cause="overloaded")
+        return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
 
 class _Loaded(Generic[T]):

@@ -10,15 +10,12 @@ from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.conversation import Conversation, Output
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import VoiceActivity
+from pipeline.server.generation import generate
 from pipeline.server.outbox import Outbox
 from pipeline.server.websocket import Disconnected, WebSocket
 from pipeline.server.work import (
     Detect,
     Generate,
-    GeneratedAudio,
-    GeneratedText,
-    GenerationEnded,
-    GenerationFailed,
     Hangup,
     Heard,
     Recognise,
@@ -159,16 +156,6 @@ class Session:
             self._report(RecognitionFailed(wanted.item_id, failed.message))
 
     async def _generate(self, wanted: Generate) -> None:
-        def on_text(text: str) -> None:
-            self._report(GeneratedText(wanted.response_id, text))
-
-        def on_audio(sound: bytes) -> None:
-            self._report(GeneratedAudio(wanted.response_id, sound))
-
         with self._generations[wanted.response_id]:
-            try:
-                await self._engines.generate(wanted.question, wanted.spoken_as, on_text, on_audio)
-                self._report(GenerationEnded(wanted.response_id))
-            except TalkwireError as failed:
-                self._report(GenerationFailed(wanted.response_id, failed.message))
+            await generate(wanted, self._engines, self._report)
         del self._generations[wanted.response_id]

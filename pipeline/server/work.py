@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pipeline.realtime.events import AudioFormat
+from pipeline.server.engines.interfaces import Ask
 
 
 class Detect(NamedTuple):
@@ -25,14 +26,16 @@ class Recognise(NamedTuple):
 
 
 class Generate(NamedTuple):
-    """Find the answer to a question and speak it in this format, or only find it (None).
+    """Find the answer and speak it in this format, or only find it (None).
 
-    Answered by one `GeneratedText`, then `GeneratedAudio`..., then `GenerationEnded`; or by `GenerationFailed`.
+    Answered by `GeneratedText`, `GeneratedAudio`, `GeneratedCall` and `GeneratedArguments` as they become known, then
+    by `GenerationEnded` or `GenerationFailed`. Words come ahead of their sound.
     """
 
     response_id: str
-    question: str
+    ask: Ask
     spoken_as: AudioFormat | None
+    speed: float = 1.0
 
 
 class StopGenerating(NamedTuple):
@@ -73,7 +76,21 @@ class RecognitionFailed(NamedTuple):
 
 
 class GeneratedText(NamedTuple):
-    """The words of the answer."""
+    """The next words of the answer."""
+
+    response_id: str
+    text: str
+
+
+class GeneratedCall(NamedTuple):
+    """The answer calls this function; its arguments follow."""
+
+    response_id: str
+    name: str
+
+
+class GeneratedArguments(NamedTuple):
+    """The next characters of the last call's arguments."""
 
     response_id: str
     text: str
@@ -93,15 +110,16 @@ class GenerationEnded(NamedTuple):
 
 
 class GenerationFailed(NamedTuple):
-    """There will be no more of this answer; `message` is for the client."""
+    """There will be no more of this answer; `message` is for the client, `code` as the service has them."""
 
     response_id: str
     message: str
+    code: str = "server_error"
 
 
 class Tick(NamedTuple):
     """The deadline the conversation asked for has come."""
 
 
-Generation = GeneratedText | GeneratedAudio | GenerationEnded | GenerationFailed
+Generation = GeneratedText | GeneratedAudio | GeneratedCall | GeneratedArguments | GenerationEnded | GenerationFailed
 Result = Heard | Recognised | RecognitionFailed | Generation | Tick

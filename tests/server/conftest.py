@@ -4,7 +4,7 @@ import base64
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
 import pytest
@@ -14,7 +14,7 @@ from pipeline.realtime.client_events import InputAudioBufferAppend
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
 from pipeline.realtime.events import ClientEvent, Event
 from pipeline.server.conversation import Conversation, Output
-from pipeline.server.engines.interfaces import Engines
+from pipeline.server.engines.interfaces import Ask, Engines, Piece, Words
 from pipeline.server.session_settings import default_session
 from pipeline.server.work import Detect, Heard, RestartDetection, Result
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
@@ -130,8 +130,8 @@ class LengthRecogniser:
 class EchoBrain:
     """Says again what it was asked."""
 
-    def answer(self, question: str) -> str:
-        return f"You said: {question or 'nothing'}."
+    async def answer(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        yield Words(f"You said: {ask.question or 'nothing'}.")
 
 
 class ToneVoice:
@@ -141,8 +141,9 @@ class ToneVoice:
         self.between: Callable[[], None] = lambda: None
         self.spoken = 0
 
-    def speak(self, text: str) -> Iterator[bytes]:
+    def speak(self, text: str, *, speed: float = 1.0) -> Iterator[bytes]:
         assert text
+        assert speed == 1
         for _ in range(3):
             self.between()
             self.spoken += 1

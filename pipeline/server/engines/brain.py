@@ -7,8 +7,10 @@ index, run → phrasings, keeps memory and time proportional to the file.
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator
 from typing import Final
 
+from pipeline.server.engines.interfaces import Ask, Piece, Words
 from pipeline.server.engines.knowledge import Knowledge, plain_words
 
 RUN_LENGTHS: Final = (3, 4)
@@ -34,7 +36,11 @@ class RetrievalBrain:
             for run, weight in self._weights(runs).items():
                 self._index[run].append((number, weight))
 
-    def answer(self, question: str) -> str:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """The answer to the last thing the user said."""
+        yield Words(self.find(ask.question))
+
+    def find(self, question: str) -> str:
         """The answer of the likeliest entry; `unknown` if none is like the question, `unheard` if it has no words."""
         runs = _runs(question[:MAX_QUESTION_CHARACTERS])
         if not runs:

@@ -36,7 +36,7 @@ class HibariVoice:
         for _ in self.speak("Ready, talkwire."):  # an unknown word too: its reading rules are loaded on first use
             pass
 
-    def speak(self, text: str) -> Iterator[bytes]:
+    def speak(self, text: str, *, speed: float = 1.0) -> Iterator[bytes]:
         """Yield s16le mono at `RATE_HZ`, one sentence (or clause of a very long one) at a time.
 
         Each is worked out only when asked for, so a listener who interrupts saves the rest. Blank text yields nothing.
@@ -44,7 +44,7 @@ class HibariVoice:
         noise = np.random.default_rng(NOISE_SEED)
         for sentence in self._hibari.split_sentences(text):
             for phonemes in self._hibari.phonemize(sentence):
-                samples = self._hibari.from_ids(self._hibari.ids(phonemes), rng=noise)
+                samples = self._hibari.from_ids(self._hibari.ids(phonemes), speed=speed, rng=noise)
                 audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
                 if audible.size:
                     # The model opens every sentence with 0.3 s of nothing, which the listener would wait for.
