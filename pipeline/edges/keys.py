@@ -24,12 +24,27 @@ def read_api_key(environ: Mapping[str, str]) -> Secret | None:
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory and os.path.lexists(credential := Path(directory) / CREDENTIAL):
-        return _usable(_read_file(credential, "CREDENTIALS_DIRECTORY"), "CREDENTIALS_DIRECTORY")
+        return key_from_file(credential, "CREDENTIALS_DIRECTORY")
     if (path := environ.get("OPENAI_API_KEY_FILE")) is not None:
-        return _usable(_read_file(Path(path), "OPENAI_API_KEY_FILE"), "OPENAI_API_KEY_FILE")
+        return key_from_file(Path(path), "OPENAI_API_KEY_FILE")
     if (value := environ.get("OPENAI_API_KEY")) is not None:
-        return _usable(value, "OPENAI_API_KEY")
+        return key_from_text(value, "OPENAI_API_KEY")
     return None
+
+
+def key_from_file(path: Path, place: str) -> Secret:
+    """The key in this file; `place` names who said so. Raises ConfigurationError: unreadable, or no key."""
+    return key_from_text(_read_file(path, place), place)
+
+
+def key_from_text(text: str, place: str) -> Secret:
+    """The key in this text; `place` names where it stood. Raises ConfigurationError: it is no key."""
+    value = text.strip()
+    if not value:
+        raise _refused(place, "the key is empty; give one or remove this place")
+    if not is_header_safe(value):
+        raise _refused(place, f"the key is no single line of at most {MAX_SECRET_LENGTH} visible ASCII characters")
+    return Secret(value)
 
 
 def _read_file(path: Path, place: str) -> str:
@@ -49,15 +64,6 @@ def _read_file(path: Path, place: str) -> str:
 
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a named pipe would hold us until somebody writes into it
-
-
-def _usable(text: str, place: str) -> Secret:
-    value = text.strip()
-    if not value:
-        raise _refused(place, "the key is empty; give one or remove this place")
-    if not is_header_safe(value):
-        raise _refused(place, f"the key is no single line of at most {MAX_SECRET_LENGTH} visible ASCII characters")
-    return Secret(value)
 
 
 def _refused(place: str, message: str) -> ConfigurationError:

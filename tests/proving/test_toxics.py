@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.proving.catalogue import Toxic
+from pipeline.proving.lane import Lane
 from pipeline.proving.toxics import (
     Bandwidth,
     Ending,
     HalfOpen,
-    Lane,
     Latency,
     LimitData,
     Parcel,
@@ -23,7 +24,6 @@ from pipeline.proving.toxics import (
     SlowClose,
     Stall,
     Timeout,
-    Toxic,
 )
 
 HARMLESS = st.one_of(
