@@ -23,6 +23,7 @@ from litestar import Litestar, Request, Response, delete, get, post, put
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 from msgspec import Struct
 
 from pipeline.proving.catalogue import Toxic
@@ -104,7 +105,7 @@ def _toxics(relay: Relay) -> list[Any]:
         return _in_use(faults)
 
     @delete("/toxics/{kind:str}", status_code=200)
-    async def remove(kind: str) -> Response[bytes]:
+    async def remove(kind: FromPath[str]) -> Response[bytes]:
         left = [toxic for toxic in faults.toxics if toxic.__struct_config__.tag != kind]
         if len(left) == len(faults.toxics):
             return _problems(404, [Problem("type", "no toxic of this type is in use")])
@@ -143,7 +144,7 @@ def _connections(relay: Relay) -> list[Any]:
         return _json(200, {"connections": shown})
 
     @delete("/connections/{number:int}", status_code=200)
-    async def cut(number: int) -> Response[bytes]:
+    async def cut(number: FromPath[int]) -> Response[bytes]:
         if (connection := relay.connections.get(number)) is None:
             return _problems(404, [Problem("id", "no such connection is open")])
         connection.cut()
