@@ -40,7 +40,7 @@ Toxics = Annotated[
         help="A fault from the start, for example 'latency latency_ms=200 jitter_ms=50'; may be repeated.",
     ),
 ]
-Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Of the dice for jitter and slices.")]
+Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Of the dice for jitter, slices and chance.")]
 
 
 ApiPort = Annotated[
@@ -77,11 +77,13 @@ def relay(
 ) -> int:
     """Relay TCP on this machine with faults: between your own client and server.
 
-    Toxics: latency, down, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, reset_at, half_open, stall.
-    All but down take direction=up (client to server), down or both. Fields: a wrong one is answered with all there are.
+    Toxics: latency, down, bandwidth, slow_close, timeout, reset_peer, slicer,
+    limit_data, reset_at, half_open, stall. All but down take direction=up (client
+    to server), down or both. A wrong field is answered with all there are.
 
-    Toxics of a connection's beginning: refuse, no_answer, hang_up, slow_handshake, http_status, bad_answer. They take
-    every=N, probability=P and times=N: 'http_status status=503 times=2' refuses twice and then lets through.
+    Toxics of a connection's beginning: refuse, no_answer, hang_up, slow_handshake,
+    http_status, bad_answer. They take every=N, probability=P and times=N:
+    'http_status status=503 times=2' refuses twice and then lets through.
     """
     hold_lifeline(lifeline)
     if script and toxic:
