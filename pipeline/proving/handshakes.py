@@ -8,7 +8,7 @@ the first in the list that takes it, so `http_status times=2` before `no_answer 
 from collections.abc import Iterator
 from http import HTTPStatus
 from random import Random
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -75,8 +75,6 @@ class Refuse(Impersonation, frozen=True, kw_only=True, tag="refuse"):
 
 class NoAnswer(Impersonation, frozen=True, kw_only=True, tag="no_answer"):
     """The connection opens and nobody ever says a word; it ends when the client gives up."""
-
-    swallows: ClassVar[bool] = True
 
     def effect(self, _dice: Random) -> Effect:
         """The request is lost, so it is never answered."""

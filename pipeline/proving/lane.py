@@ -47,7 +47,7 @@ class Lane:
         """What becomes of a parcel; the moments never run backwards, and nothing follows an ending."""
         parcels = [parcel]
         for toxic, _, effect in self._working:
-            self._lost |= toxic.swallows and bool(parcels)
+            self._lost |= toxic.swallows
             parcels = [done for each in parcels for done in effect(each)]
         return list(self._in_order(parcels))
 

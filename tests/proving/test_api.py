@@ -137,10 +137,10 @@ async def test_what_is_not_there_is_said() -> None:
 
 
 @asynccontextmanager
-async def carried(made: Relay, number: int) -> AsyncIterator[tuple[Any, list[Ending]]]:
-    """A connection in memory that is open in this relay, and how it ended."""
+async def carried(made: Relay, number: int) -> AsyncIterator[tuple[Any, Any, list[Ending]]]:
+    """A connection in memory that is open in this relay: its client, its server, and how it ended."""
     client, near = memory_stream_pair()
-    far, _server = memory_stream_pair()
+    far, server = memory_stream_pair()
     connection = Connection(near, far, made.faults, made.statistics, seed="1")
     ended: list[Ending] = []
 
@@ -151,22 +151,26 @@ async def carried(made: Relay, number: int) -> AsyncIterator[tuple[Any, list[End
     async with trio.open_nursery() as nursery:
         nursery.start_soon(carry)
         await wait_all_tasks_blocked()
-        yield client, ended
+        yield client, server, ended
         nursery.cancel_scope.cancel()
 
 
 async def test_open_connections_are_listed_and_one_is_cut(autojump_clock: object) -> None:
     made = relay(Latency(latency_ms=20), HttpStatus(status=503))
-    async with carried(made, 3) as (client, ended), carried(made, 4) as (_, ended_too), steering(made) as steer:
-        await client.send_all(b"12345")
-        await trio.sleep(1.5)
+    async with carried(made, 3) as (client, server, ended), carried(made, 4) as (_, _, other), steering(made) as steer:
+        for data in (b"12", b"345"):
+            await client.send_all(data)
+            await server.send_all(data + data)
+            await trio.sleep(0.5)
+        await trio.sleep(0.5)
         first, second = (await steer.get("/connections")).json()["connections"]
-        assert first == {"id": 3, "age_s": 1.5, "up_bytes": 5, "down_bytes": 0, "toxics": [LATENCY]}
+        assert first == {"id": 3, "age_s": 1.5, "up_bytes": 5, "down_bytes": 10, "toxics": [LATENCY]}
         assert (second["id"], second["up_bytes"]) == (4, 0)
-        assert (await steer.get("/statistics")).json()["up_bytes"] == 5
+        sums = (await steer.get("/statistics")).json()
+        assert (sums["up_bytes"], sums["down_bytes"]) == (5, 10)
         assert (await steer.delete("/connections/3")).status_code == 200
         await wait_all_tasks_blocked()
-        assert (ended, ended_too) == ([Ending.RESET], [])
+        assert (ended, other) == ([Ending.RESET], [])
 
 
 async def test_it_listens_on_loopback_and_a_taken_port_is_said() -> None:

@@ -81,17 +81,32 @@ def test_a_handshake_toxic_leaves_alone_who_did_not_meet_it() -> None:
     assert list(lane.cuts) == []
 
 
+async def test_an_impostor_gives_its_answer_in_portions_and_keeps_nothing_of_what_comes_later() -> None:
+    impostor = Impostor(b"abcde")
+    for _ in range(2):
+        await impostor.send_all(HELLO)
+    assert impostor._request == HELLO
+    assert [await impostor.receive_some(size) for size in (2, 2, None, 2)] == [b"ab", b"cd", b"e", b""]
+
+
 @asynccontextmanager
-async def impersonated(toxic: Impersonation, *more: Toxic) -> AsyncIterator[tuple[HalfCloseableStream, Faults]]:
-    """A client in memory that met this toxic."""
+async def impersonated(
+    toxic: Impersonation, *more: Toxic
+) -> AsyncIterator[tuple[HalfCloseableStream, Faults, list[Ending]]]:
+    """A client in memory that met this toxic, and how its connection ended."""
+    ended: list[Ending] = []
     client, near = memory_stream_pair()
     faults = Faults([*more, toxic])  # type: ignore[list-item]  # every impersonation there is, is a toxic
     connection = Connection(near, Impostor(toxic.answer), faults, Statistics(), seed="1", handshake=toxic)
+
+    async def carry() -> None:
+        ended.append(await connection.carry())
+
     with trio.fail_after(HANGS_S):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.carry)
+            nursery.start_soon(carry)
             await wait_all_tasks_blocked()
-            yield client, faults
+            yield client, faults, ended
             nursery.cancel_scope.cancel()
 
 
@@ -104,6 +119,10 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     [
         (HangUp(), b""),
         (BadAnswer(what="tls_alert"), TLS_ALERT),
+        (
+            HttpStatus(status=204),
+            b"HTTP/1.1 204 No Content\r\nContent-Type: text/plain\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        ),
         (
             HttpStatus(status=429, retry_after_s=7),
             b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: 22\r\nRetry-After: 7\r\n%b"
@@ -124,7 +143,7 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
 async def test_the_answer_comes_when_the_request_is_whole_and_is_the_end(
     toxic: Impersonation, says: bytes, request_: bytes, autojump_clock: object
 ) -> None:
-    async with impersonated(toxic) as (client, _):
+    async with impersonated(toxic) as (client, _, _):
         await client.send_all(request_[:7])
         with trio.move_on_after(3_600) as quiet:
             await client.receive_some()
@@ -135,24 +154,26 @@ async def test_the_answer_comes_when_the_request_is_whole_and_is_the_end(
 
 
 async def test_half_a_request_gets_no_answer(autojump_clock: object) -> None:
-    async with impersonated(HttpStatus(status=500)) as (client, _):
+    async with impersonated(HttpStatus(status=500)) as (client, _, _):
         await client.send_all(REQUEST[:-1])
         await client.send_eof()
         assert await read_all(client) == b""
 
 
 async def test_no_answer_is_none_until_the_client_gives_up(autojump_clock: object) -> None:
-    async with impersonated(NoAnswer()) as (client, _):
+    async with impersonated(NoAnswer()) as (client, _, ended):
         await client.send_all(REQUEST)
         with trio.move_on_after(86_400) as quiet:
             await client.receive_some()
         assert quiet.cancelled_caught
         await client.send_eof()
         assert await read_all(client) == b""
+        await wait_all_tasks_blocked()
+        assert ended == [Ending.CLOSE]
 
 
 async def test_other_toxics_work_on_the_answer(autojump_clock: object) -> None:
-    async with impersonated(HttpStatus(status=503), Latency(latency_ms=300)) as (client, _):
+    async with impersonated(HttpStatus(status=503), Latency(latency_ms=300)) as (client, _, _):
         begin_s = trio.current_time()
         await client.send_all(REQUEST)
         assert (await client.receive_some()).startswith(b"HTTP/1.1 503 ")
@@ -161,9 +182,14 @@ async def test_other_toxics_work_on_the_answer(autojump_clock: object) -> None:
 
 @pytest.mark.parametrize("toxic", [NoAnswer(), HttpStatus(status=503)])
 async def test_a_healthy_line_leaves_nobody_with_an_impostor(toxic: Impersonation, autojump_clock: object) -> None:
-    async with impersonated(toxic) as (client, faults):
+    async with impersonated(toxic) as (client, faults, ended):
+        faults.use([Latency(latency_ms=1), toxic])  # type: ignore[list-item]
+        await wait_all_tasks_blocked()
+        assert ended == []
         faults.use([Latency(latency_ms=1)])
         assert await read_all(client) == b""
+        await wait_all_tasks_blocked()
+        assert ended == [Ending.RESET]
 
 
 @asynccontextmanager
@@ -256,5 +282,15 @@ async def test_no_answer_lets_a_client_connect_and_wait() -> None:
             with trio.move_on_after(0.1) as quiet:
                 await client.receive_some()
             assert quiet.cancelled_caught
-            assert relay.statistics.open == 1
+            assert list(relay.connections) == [relay.statistics.open] == [1]
         await all_ended(relay)
+        assert relay.connections == {}
+
+
+async def test_chance_is_thrown_anew_for_each_connection_and_the_same_for_the_same_seed() -> None:
+    fates = []
+    for _ in range(2):
+        async with relay_to_nobody(HttpStatus(status=500, probability=0.5), HangUp()) as (port, _):
+            fates.append([isinstance(await fails_to_open(port), InvalidStatus) for _ in range(12)])
+    assert fates[0] == fates[1]
+    assert set(fates[0]) == {False, True}
