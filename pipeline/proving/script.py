@@ -59,6 +59,20 @@ def read_script(path: Path) -> list[Step]:
     return made
 
 
+def parse_toxics(trees: object) -> tuple[Toxic, ...]:
+    """A list of toxics as tables, as a step holds them.
+
+    Raises:
+        ConfigurationError: lists every toxic that is wrong with its place, its type and the field.
+    """
+    if not isinstance(trees, list) or len(trees) > MAX_TOXICS:
+        raise ConfigurationError([Problem("toxics", f"must be a list of at most {MAX_TOXICS} tables")])
+    problems = [_toxic_problem(f"toxic {place}", tree) for place, tree in enumerate(trees, 1)]
+    if wrong := [problem for problem in problems if problem]:
+        raise ConfigurationError(wrong)
+    return msgspec.convert(trees, tuple[Toxic, ...])
+
+
 def parse_toxic(text: str) -> Toxic:
     """A toxic as on the command line: `latency latency_ms=200 jitter_ms=50`.
 
@@ -77,20 +91,6 @@ def parse_toxic(text: str) -> Toxic:
         raise ConfigurationError([wrong])
     toxic: Toxic = msgspec.convert(tree, Toxic)
     return toxic
-
-
-def parse_toxics(trees: object) -> tuple[Toxic, ...]:
-    """A list of toxics as tables, as a step holds them.
-
-    Raises:
-        ConfigurationError: lists every toxic that is wrong with its place, its type and the field.
-    """
-    if not isinstance(trees, list) or len(trees) > MAX_TOXICS:
-        raise ConfigurationError([Problem("toxics", f"must be a list of at most {MAX_TOXICS} tables")])
-    problems = [_toxic_problem(f"toxic {place}", tree) for place, tree in enumerate(trees, 1)]
-    if wrong := [problem for problem in problems if problem]:
-        raise ConfigurationError(wrong)
-    return msgspec.convert(trees, tuple[Toxic, ...])
 
 
 def _number_or_text(value: str) -> object:

@@ -104,15 +104,16 @@ def test_a_taken_api_port_is_exit_75(capsys: pytest.CaptureFixture[str]) -> None
     assert f"port {port} on 127.0.0.1 cannot be listened on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["file", "environment"])
-def test_a_key_that_was_given_opens_the_api_and_is_not_printed(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("places", [{"file"}, {"environment"}, {"file", "environment"}])
+def test_a_key_that_was_given_opens_the_api_and_is_not_printed_and_a_file_goes_first(
+    places: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, options = "canary-of-the-relay", ["--api=0", "--upstream=80"]
-    if place == "file":
+    if "environment" in places:
+        monkeypatch.setenv("TALKWIRE_RELAY_API_KEY", key if places == {"environment"} else "another")
+    if "file" in places:
         (tmp_path / "key").write_text(f"{key}\n")
         options.append(f"--api-key-file={tmp_path / 'key'}")
-    monkeypatch.setenv("TALKWIRE_RELAY_API_KEY", key if place == "environment" else "another")
     with relay_process(*options) as process:
         said = [line(process) for _ in range(3)]
         url = next(each["url"] for each in said if each["event"] == "api")
