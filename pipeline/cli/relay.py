@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pipeline.proving.relay import Relay
     from pipeline.proving.script import Step
 
-API_KEY_VARIABLE = "TALKWIRE_RELAY_API_KEY"
-
 Listen = Annotated[
     int, Parameter(name="--listen", help="Listen on this port of 127.0.0.1; 0 takes a free one.", negative=())
 ]
@@ -58,7 +56,7 @@ ApiKeyFile = Annotated[
         name="--api-key-file",
         show_default=False,
         negative=(),
-        help=f"The API's bearer token; else {API_KEY_VARIABLE}, else a new one is printed.",
+        help="The API's bearer token; else TALKWIRE_RELAY_API_KEY or its _FILE; else a new one is printed.",
     ),
 ]
 
@@ -111,16 +109,14 @@ def relay(
 
 def _steering(relay: "Relay", port: int, key_file: Path | None, *, json: bool) -> Callable[[], Awaitable[None]]:
     """What serves the API; says where it listens, and the key if nobody gave one."""
-    from pipeline.edges.keys import key_from_file, key_from_text
+    from pipeline.edges.keys import RELAY, key_from_file, read_api_key
     from pipeline.proving import api
     from pipeline.proving.relay import HOST
+    from pipeline.vocabulary.signals import Secret
 
-    given = os.environ.get(API_KEY_VARIABLE)
-    if key_file:
-        key = key_from_file(key_file, "--api-key-file")
-    else:
-        key = key_from_text(secrets.token_urlsafe(24) if given is None else given, API_KEY_VARIABLE)
-    shown = {"key": key.value} if key_file is None and given is None else {}
+    given = key_from_file(key_file, "--api-key-file") if key_file else read_api_key(os.environ, RELAY)
+    key = given or Secret(secrets.token_urlsafe(24))
+    shown = {} if given else {"key": key.value}
 
     def listening(port: int) -> None:
         _tell("api", {"url": f"http://{HOST}:{port}", **shown}, json=json)
