@@ -123,14 +123,15 @@ def test_a_key_that_was_given_opens_the_api_and_is_not_printed_and_a_file_goes_f
         assert key not in json.dumps(said)
 
 
-def test_at_a_terminal_it_draws_a_table_below_its_lines() -> None:
+def shown_at_a_terminal(until: bytes, *options: str) -> bytes:
+    """All that a relay writes to a terminal, if it is interrupted once it has written `until`."""
     controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "pipeline", "relay", "--listen=0", "--upstream=80", "--toxic=stall"]
+    command = [sys.executable, "-m", "pipeline", "relay", "--listen=0", "--upstream=80", "--toxic=stall", *options]
     with subprocess.Popen(command, stdout=terminal, env={**os.environ, "TERM": "xterm"}) as process:
         os.close(terminal)
         shown = b""
         try:
-            while b"down bytes" not in shown:
+            while until not in shown:
                 shown += os.read(controller, 4_096)
             process.send_signal(signal.SIGINT)
             with suppress(OSError):  # EIO: nobody has the terminal open any more
@@ -140,8 +141,28 @@ def test_at_a_terminal_it_draws_a_table_below_its_lines() -> None:
         finally:
             process.kill()
             os.close(controller)
+    return shown
+
+
+def test_at_a_terminal_it_draws_a_table_below_its_lines() -> None:
+    shown = shown_at_a_terminal(b"down bytes")
     assert b"listening: 127.0.0.1:" in shown
     assert b"toxics in use" in shown
     wiped, _, ended = shown.rstrip().splitlines()[-1].partition(b"ended: ")
     assert wiped.endswith(b"\x1b[2K")
     assert json.loads(ended)["connections"] == 0
+
+
+def test_json_is_json_also_at_a_terminal() -> None:
+    lines = shown_at_a_terminal(b'"step"', "--json").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["listening", "step", "ended"]
+
+
+def test_without_a_terminal_it_says_lines_and_no_more() -> None:
+    command = [sys.executable, "-m", "pipeline", "relay", "--listen=0", "--upstream=80"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        lines += process.communicate(timeout=DEADLINE_S)[0].splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["listening", "step", "ended"]
