@@ -1,0 +1,42 @@
+"""What is asked of every request before its resource looks at it: a key, and a body that can be read."""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import Request
+
+from pipeline.realtime.codec import complaint
+from pipeline.server.admission import Admission
+from pipeline.server.rest.refusal import RequestRefusedError
+from pipeline.vocabulary.signals import Secret
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Instructions and tools of a session, or a text to speak; the provider's own examples stay under 10 kB."""
+
+T = TypeVar("T")
+
+
+def demand_key(request: Request[Any, Any, Any], admission: Admission) -> None:
+    """Let nobody pass without a key; asked before a body is read.
+
+    Raises:
+        RequestRefusedError: 401.
+    """
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not admission.may_use_rest(Secret(bearer.strip())):
+        raise RequestRefusedError(401, "invalid_api_key", "Incorrect API key provided.")
+
+
+async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
+    """The body; no body at all is an empty object.
+
+    Raises:
+        RequestRefusedError: it is not JSON.
+        ClientEventError: a field is missing, unknown, mistyped or out of range.
+    """
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except msgspec.ValidationError as flawed:
+        raise complaint(str(flawed)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RequestRefusedError(400, None, "The body of the request is not JSON.") from None
