@@ -16,7 +16,7 @@ from msgspec import structs
 from pipeline.server.app import serve
 from pipeline.server.engines.interfaces import Ask, Engines, Piece, Words
 from pipeline.vocabulary.configuration import load
-from pipeline.vocabulary.frames import RATE_HZ
+from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 from pipeline.vocabulary.signals import Secret
 
 SETTINGS = structs.replace(load().server, port=0, session_cap_s=60.0, max_sessions=3)
@@ -64,6 +64,26 @@ class PatientVoice:
             self.stopped.set()
 
 
+class CountingRecogniser:
+    """Hears how long an utterance is, to 100 ms; runs `between` before each."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self.between: Callable[[], None] = lambda: None
+        self.called = threading.Event()
+
+    def transcribe(self, pcm: bytes) -> str:
+        self.called.set()
+        self.between()
+        self.heard += 1
+        return f"{round(len(pcm) / BYTES_PER_MS / 100)} tenths"
+
+
+@pytest.fixture
+def recogniser() -> CountingRecogniser:
+    return CountingRecogniser()
+
+
 @pytest.fixture
 def brain() -> ScriptedBrain:
     return ScriptedBrain()
@@ -75,8 +95,8 @@ def voice() -> PatientVoice:
 
 
 @pytest.fixture
-def engines(engines: Engines, brain: ScriptedBrain, voice: PatientVoice) -> Engines:
-    return structs.replace(engines, brain=lambda: brain, voice=lambda: voice)
+def engines(engines: Engines, recogniser: CountingRecogniser, brain: ScriptedBrain, voice: PatientVoice) -> Engines:
+    return structs.replace(engines, recogniser=lambda: recogniser, brain=lambda: brain, voice=lambda: voice)
 
 
 @pytest.fixture
