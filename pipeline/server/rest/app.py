@@ -27,7 +27,7 @@ def rest_app(
     app = Litestar(
         [
             client_secrets(admission, mint),
-            beta_sessions(admission, mint),
+            *beta_sessions(admission, mint),
             chat_completions(admission, engines, unix_now),
             speech(admission, engines),
             transcriptions(admission, engines),

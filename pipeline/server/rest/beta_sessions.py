@@ -1,4 +1,7 @@
-"""`POST /v1/realtime/sessions`, the beta's way to a client secret: its flat session in, and out with the secret."""
+"""`POST /v1/realtime/sessions` and `/transcription_sessions`, the beta's way to a client secret.
+
+In goes a flat session, out comes the same, complete and with the secret.
+"""
 
 from typing import Any, Final, Literal
 
@@ -52,7 +55,7 @@ class BetaSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
     expires_after: ExpiresAfter = ExpiresAfter()
 
 
-class BetaSession(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class BetaSession(Struct, frozen=True, forbid_unknown_fields=True):
     """The session as the beta writes it. `temperature` is gone from the protocol and changes nothing."""
 
     model: str | None = None
@@ -73,20 +76,49 @@ class BetaSession(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     client_secret: BetaSecretRequest = BetaSecretRequest()
 
 
-def beta_sessions(admission: Admission, mint: Mint) -> HTTPRouteHandler:
-    """The resource."""
+class BetaTranscriptionSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of a transcription session's secret: here the beta calls the time `expires_at`."""
 
-    @post("/v1/realtime/sessions", status_code=200, request_max_body_size=MAX_BODY_BYTES)
-    async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
-        demand_key(request, admission)
-        wanted = await read_json(request, BetaSession)
+    expires_at: ExpiresAfter = ExpiresAfter()
+
+
+class BetaTranscriptionSession(Struct, frozen=True, forbid_unknown_fields=True):
+    """A session that only writes down what is said; it answers nothing, so `modalities` changes nothing."""
+
+    input_audio_format: FormatName | None = None
+    input_audio_transcription: Transcription | UnsetType | None = UNSET
+    input_audio_noise_reduction: NoiseReduction | UnsetType | None = UNSET
+    turn_detection: TurnDetection | UnsetType | None = UNSET
+    include: list[str] | UnsetType | None = UNSET
+    modalities: list[Literal["text", "audio"]] | None = None
+    client_secret: BetaTranscriptionSecretRequest = BetaTranscriptionSecretRequest()
+
+
+def beta_sessions(admission: Admission, mint: Mint) -> list[HTTPRouteHandler]:
+    """The resources."""
+
+    def minted(wanted: Session, seconds: int | None) -> ClientSecretCreated:
         try:
-            minted = mint.mint(_unfolded(wanted), wanted.client_secret.expires_after.seconds or TTL_S)
+            return mint.mint(wanted, seconds or TTL_S)
         except ClientEventError as refused:
             raise _flattened_error(refused) from None
-        return json_answer(_flattened(minted))
 
-    return create
+    @post("/v1/realtime/sessions", status_code=200, request_max_body_size=MAX_BODY_BYTES)
+    async def create_session(request: Request[Any, Any, Any]) -> Response[bytes]:
+        demand_key(request, admission)
+        wanted = await read_json(request, BetaSession)
+        created = minted(_unfolded(wanted), wanted.client_secret.expires_after.seconds)
+        return _answer({**_flat_input(created.session), **_flat_rest(created.session)}, created)
+
+    @post("/v1/realtime/transcription_sessions", status_code=200, request_max_body_size=MAX_BODY_BYTES)
+    async def create_transcription_session(request: Request[Any, Any, Any]) -> Response[bytes]:
+        demand_key(request, admission)
+        wanted = await read_json(request, BetaTranscriptionSession)
+        session = Session(type="transcription", audio=SessionAudio(input=_input(wanted)), include=wanted.include)
+        created = minted(session, wanted.client_secret.expires_at.seconds)
+        return _answer({**_flat_input(created.session), "include": created.session.include}, created)
+
+    return [create_session, create_transcription_session]
 
 
 def _unfolded(flat: BetaSession) -> Session:
@@ -97,18 +129,22 @@ def _unfolded(flat: BetaSession) -> Session:
         output_modalities=_output_modalities(flat.modalities),
         instructions=flat.instructions,
         audio=SessionAudio(
-            input=AudioInput(
-                format=_format(flat.input_audio_format),
-                transcription=flat.input_audio_transcription,
-                noise_reduction=flat.input_audio_noise_reduction,
-                turn_detection=flat.turn_detection,
-            ),
+            input=_input(flat),
             output=AudioOutput(format=_format(flat.output_audio_format), voice=flat.voice, speed=flat.speed),
         ),
         tools=flat.tools,
         tool_choice=flat.tool_choice,
         max_output_tokens=flat.max_response_output_tokens,
         tracing=flat.tracing,
+    )
+
+
+def _input(flat: BetaSession | BetaTranscriptionSession) -> AudioInput:
+    return AudioInput(
+        format=_format(flat.input_audio_format),
+        transcription=flat.input_audio_transcription,
+        noise_reduction=flat.input_audio_noise_reduction,
+        turn_detection=flat.turn_detection,
     )
 
 
@@ -123,35 +159,43 @@ def _format(name: FormatName | None) -> AudioFormat | None:
     return None if name is None else FORMATS[name]
 
 
-def _flattened(minted: ClientSecretCreated) -> Json:
-    """The beta's session of today's, complete, with its secret."""
-    session = minted.session
+def _flat_input(session: Session) -> Json:
     assert session.audio is not None
-    heard, said = session.audio.input, session.audio.output
+    heard = session.audio.input
     assert heard is not None
-    assert said is not None
     assert heard.format is not None
+    return {
+        "input_audio_format": FORMAT_NAMES[heard.format],
+        "input_audio_transcription": heard.transcription,
+        "input_audio_noise_reduction": heard.noise_reduction,
+        "turn_detection": heard.turn_detection,
+    }
+
+
+def _flat_rest(session: Session) -> Json:
+    """What a session has that answers."""
+    assert session.audio is not None
+    said = session.audio.output
+    assert said is not None
     assert said.format is not None
-    flat: Json = {
-        "id": session.id,
-        "object": "realtime.session",
+    return {
         "model": session.model,
         "modalities": ["text", "audio"] if session.output_modalities == ["audio"] else ["text"],
         "instructions": session.instructions,
         "voice": said.voice,
-        "input_audio_format": FORMAT_NAMES[heard.format],
         "output_audio_format": FORMAT_NAMES[said.format],
-        "input_audio_transcription": heard.transcription,
-        "input_audio_noise_reduction": heard.noise_reduction,
-        "turn_detection": heard.turn_detection,
         "tools": session.tools,
         "tool_choice": session.tool_choice,
         "max_response_output_tokens": session.max_output_tokens,
         "speed": said.speed,
         "tracing": session.tracing,
-        "client_secret": {"value": minted.value, "expires_at": minted.expires_at},
     }
-    return {name: value for name, value in flat.items() if value is not UNSET}
+
+
+def _answer(flat: Json, created: ClientSecretCreated) -> Response[bytes]:
+    secret = {"value": created.value, "expires_at": created.expires_at}
+    fields = {"id": created.session.id, "object": created.session.object, **flat, "client_secret": secret}
+    return json_answer({name: value for name, value in fields.items() if value is not UNSET})
 
 
 def _flattened_error(refused: ClientEventError) -> ClientEventError:

@@ -101,12 +101,19 @@ def engines(engines: Engines, recogniser: CountingRecogniser, brain: ScriptedBra
 
 @pytest.fixture
 def serving(engines: Engines) -> Serving:
-    """Runs the server while the context lasts; gives its address."""
+    """Runs the server while the context lasts; gives its address once the engines are loaded, if it waits for them."""
 
     @asynccontextmanager
-    async def running(api_key: str | None = None, **changes: Any) -> AsyncIterator[str]:
+    async def running(
+        api_key: str | None = None, *, engines: Engines = engines, waits: bool = True, **changes: Any
+    ) -> AsyncIterator[str]:
         ports: list[int] = []
-        loaded = trio.Event()
+        opened, loaded = trio.Event(), trio.Event()
+
+        def listening(port: int) -> None:
+            ports.append(port)
+            opened.set()
+
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 run = functools.partial(
@@ -114,12 +121,12 @@ def serving(engines: Engines) -> Serving:
                     structs.replace(SETTINGS, **changes),
                     engines,
                     api_key=(api_key and Secret(api_key)) or None,
-                    listening=ports.append,
+                    listening=listening,
                     ready=lambda _: loaded.set(),
                     shutdown=trio.Event(),
                 )
                 nursery.start_soon(run)
-                await loaded.wait()
+                await (loaded if waits else opened).wait()
                 yield f"http://127.0.0.1:{ports[0]}"
                 nursery.cancel_scope.cancel()
 

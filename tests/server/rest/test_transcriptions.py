@@ -1,6 +1,7 @@
 """`/v1/audio/transcriptions`: recordings handed in by the official client."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -15,7 +16,7 @@ def silence(ms: int) -> bytes:
 
 
 @pytest.fixture
-def two_utterances(tone: Any) -> bytes:
+def two_utterances(tone: Callable[..., bytes]) -> bytes:
     return silence(1_000) + tone(800) + silence(1_000) + tone(400) + silence(200)
 
 
@@ -39,18 +40,17 @@ async def test_every_utterance_is_recognised_by_itself(
 
 
 async def test_a_recording_of_any_kind_of_pcm(serving: Any, official: Any, wav: Any, tone: Any) -> None:
-    quiet = silence(1_000)
-    stereo = b"".join(sample * 2 for sample in (tone(500)[at : at + 2] for at in range(0, len(tone(500)), 2)))
-    deep = b"".join(b"\0" + tone(500)[at : at + 2] for at in range(0, len(tone(500)), 2))
+    half_a_second = tone(500)
+    samples = [half_a_second[at : at + 2] for at in range(0, len(half_a_second), 2)]
     async with serving() as url:
         client = official(url)
         for recording in [
-            wav(quiet + quiet + stereo, channels=2),
-            wav(bytes(3_000 * 24) + deep, width=3),
-            wav(tone(1_000) + quiet, rate_hz=48_000),
+            wav(bytes(4 * 24_000) + b"".join(sample * 2 for sample in samples), channels=2),
+            wav(bytes(3 * 24_000) + b"".join(b"\0" + sample for sample in samples), width=3),
+            wav(silence(2_000) + half_a_second + half_a_second, rate_hz=48_000),
         ]:
             transcription = await in_thread(create, client, recording)
-            assert transcription.text.endswith("tenths")
+            assert transcription.text == "8 tenths", "half a second, and 300 ms before it"
 
 
 async def test_silence_has_no_words(serving: Any, official: Any, wav: Any) -> None:
