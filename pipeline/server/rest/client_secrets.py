@@ -17,7 +17,7 @@ from pipeline.server.client_secrets import CLIENT_SECRET_PREFIX
 from pipeline.server.ids import new_id
 from pipeline.server.rest.answers import json_answer
 from pipeline.server.rest.refusal import RequestRefusedError
-from pipeline.server.rest.requests import MAX_BODY_BYTES, demand_key, read_json
+from pipeline.server.rest.requests import MAX_BODY_BYTES, NOT_JSON, demand_key, read_json
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
@@ -96,6 +96,9 @@ def client_secrets(admission: Admission, mint: Mint) -> HTTPRouteHandler:
 
 
 def _session(raw: msgspec.Raw) -> Session:
-    update = decode_client('{"type":"session.update","session":' + bytes(raw).decode() + "}")
+    try:
+        update = decode_client('{"type":"session.update","session":' + bytes(raw).decode() + "}")
+    except UnicodeDecodeError:  # msgspec does not look inside what it hands on
+        raise RequestRefusedError(400, None, NOT_JSON) from None
     assert isinstance(update, SessionUpdate)
     return update.session

@@ -8,7 +8,7 @@ def until_hangup(app: ASGIApp) -> ASGIApp:
     """`app`, cancelled when the client is gone: answers that are not streamed would notice it only when done."""
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-        body_read, answered = trio.Event(), trio.Event()
+        body_read, over = trio.Event(), trio.Event()
 
         async def receive_body() -> HTTPReceiveMessage:
             if body_read.is_set():
@@ -20,12 +20,13 @@ def until_hangup(app: ASGIApp) -> ASGIApp:
 
         async def hear_hangup() -> None:
             await body_read.wait()
-            await receive()
+            await receive()  # http.disconnect, which also follows a whole answer
+            over.set()
             nursery.cancel_scope.cancel()
 
         async def cut_if_cancelled() -> None:
             try:
-                await answered.wait()
+                await over.wait()
             except trio.Cancelled:  # anycorn shields a send that waits for the client to read
                 await scope["state"]["abort"]()
                 raise
@@ -34,7 +35,7 @@ def until_hangup(app: ASGIApp) -> ASGIApp:
             nursery.start_soon(hear_hangup)
             nursery.start_soon(cut_if_cancelled)
             await app(scope, receive_body, send)
-            answered.set()
+            over.set()
             nursery.cancel_scope.cancel()
 
     return watched

@@ -10,6 +10,7 @@ from pipeline.server.admission import Admission
 from pipeline.server.rest.refusal import RequestRefusedError
 from pipeline.vocabulary.signals import Secret
 
+NOT_JSON: Final = "The body of the request is not JSON."
 MAX_BODY_BYTES: Final = 256 * 1024
 """Instructions and tools of a session, or a text to speak; the provider's own examples stay under 10 kB."""
 
@@ -39,4 +40,4 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
     except msgspec.ValidationError as flawed:
         raise complaint(str(flawed)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RequestRefusedError(400, None, "The body of the request is not JSON.") from None
+        raise RequestRefusedError(400, None, NOT_JSON) from None

@@ -8,10 +8,9 @@ from typing import Any, Final, Literal
 import msgspec
 import trio
 from litestar import Request, Response, post
-from litestar.datastructures import UploadFile
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Struct, field
+from msgspec import Struct
 
 from pipeline.realtime.codec import complaint
 from pipeline.realtime.events import TokenDetails, Usage
@@ -20,6 +19,7 @@ from pipeline.server.engine_pool import EnginePool
 from pipeline.server.items import count_tokens
 from pipeline.server.response import MS_PER_INPUT_TOKEN
 from pipeline.server.rest.answers import json_answer
+from pipeline.server.rest.form import read_form
 from pipeline.server.rest.recording import Segment, heard, sound_of
 from pipeline.server.rest.refusal import RequestRefusedError
 from pipeline.server.rest.requests import demand_key
@@ -50,7 +50,7 @@ class TranscriptionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float = 0.0
     stream: bool = False
     chunking_strategy: Literal["auto"] = "auto"
-    timestamp_granularities: list[Literal["segment"]] = field(default_factory=list, name="timestamp_granularities[]")
+    timestamp_granularities: list[Literal["segment"]] = []
 
 
 def transcriptions(admission: Admission, engines: EnginePool) -> HTTPRouteHandler:
@@ -95,28 +95,23 @@ def _taken(desks: trio.Semaphore) -> Iterator[None]:
 async def _read(request: Request[Any, Any, Any]) -> tuple[TranscriptionRequest, bytes]:
     try:
         with trio.fail_after(UPLOAD_DEADLINE_S):
-            form = await request.form()
+            form = await read_form(request, "file")
     except trio.TooSlowError:
         message = f"The upload took more than {UPLOAD_DEADLINE_S} s."
         raise RequestRefusedError(408, None, message) from None
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
+    if form.file is None:
         raise RequestRefusedError(400, "missing_required_parameter", "missing required field `file`", "file")
+    if len(form.file) > MAX_FILE_BYTES:
+        message = f"The file has {len(form.file)} bytes; at most {MAX_FILE_BYTES} are read."
+        raise RequestRefusedError(413, None, message)
     try:
-        recording = await file.read()
-    finally:
-        await file.close()
-    if len(recording) > MAX_FILE_BYTES:
-        raise RequestRefusedError(413, None, f"The file has {len(recording)} bytes; at most {MAX_FILE_BYTES} are read.")
-    try:
-        fields = {name: form.getall(name) if name.endswith("[]") else form[name] for name in form if name != "file"}
-        wanted = msgspec.convert(fields, TranscriptionRequest, strict=False)  # a form's values are text
+        wanted = msgspec.convert(form.fields, TranscriptionRequest, strict=False)  # a form's values are text
     except msgspec.ValidationError as flawed:
         raise complaint(str(flawed)) from None
     if wanted.stream and wanted.response_format not in {"json", "text"}:
         message = "Only 'json' and 'text' can be streamed."
         raise RequestRefusedError(400, "invalid_value", message, "response_format")
-    return wanted, recording
+    return wanted, form.file
 
 
 def _whole(wanted: TranscriptionRequest, segments: list[Segment], duration_ms: float) -> Response[bytes]:

@@ -51,17 +51,21 @@ class PatientVoice:
         self.chunks = 3
         self.between: Callable[[], None] = lambda: None
         self.said: list[tuple[str, float]] = []
-        self.stopped = threading.Event()
+        self._made = threading.Event()
 
     def speak(self, text: str, *, speed: float = 1.0) -> Iterator[bytes]:
         self.said.append((text, speed))
-        try:
-            for number in range(self.chunks):
-                if number:
-                    self.between()
-                yield bytes([number % 256, 0]) * (RATE_HZ // 10)
-        finally:
-            self.stopped.set()
+        for number in range(self.chunks):
+            if number:
+                self.between()
+            self._made.set()
+            yield bytes([number % 256, 0]) * (RATE_HZ // 10)
+
+    def wait_until_silent(self) -> None:
+        """Return when it has begun, and nobody has asked it for more for a while."""
+        assert self._made.wait(5)
+        while self._made.wait(0.3):
+            self._made.clear()
 
 
 class CountingRecogniser:

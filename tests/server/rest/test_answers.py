@@ -14,6 +14,7 @@ from pipeline.server.engines.interfaces import Engines, Voice
 
 WAV: bytes = b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\xc0\x5d\0\0\x80\xbb\0\0\2\0\x10\0data\4\0\0\0" + bytes(4)
 """Two samples of silence."""
+FIELD = b'--b\r\nContent-Disposition: form-data; name="model"\r\n%s\r\n%s\r\n'
 RESOURCES: dict[str, Callable[[openai.OpenAI], object]] = {
     "models": lambda client: client.models.list(),
     "model": lambda client: client.models.retrieve("talkwire-local"),
@@ -111,3 +112,25 @@ async def test_health_turns_good_once_the_engines_are_loaded(engines: Engines, s
         while answer.status_code == 503:
             answer = await client.get(f"{url}/healthz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/realtime/client_secrets", b'{"session": {"type": "\xff"}}'),
+        ("/v1/realtime/client_secrets", b'{"session": ' + b"[" * 100_000),
+        ("/v1/realtime/client_secrets", b"[]"),
+        ("/v1/chat/completions", b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}'),
+        ("/v1/audio/speech", b'{"model": "m", "voice": "v", "input": "a", "speed": 1e999}'),
+        ("/v1/audio/transcriptions", b""),
+        ("/v1/audio/transcriptions", b"--b\r\n"),
+        ("/v1/audio/transcriptions", FIELD % (b"", b"\xff")),
+        ("/v1/audio/transcriptions", FIELD % (b"Content-Type: text/plain; charset=klingon\r\n", b"m")),
+        ("/v1/audio/transcriptions", (FIELD % (b"", b"m")) * 2_000),
+    ],
+)
+async def test_malice_is_the_clients_fault(serving: Any, path: str, body: bytes) -> None:
+    headers = {"Authorization": "Bearer any", "Content-Type": "multipart/form-data; boundary=b"}
+    async with serving() as url, httpx.AsyncClient(trust_env=False, headers=headers) as client:
+        answer = await client.post(url + path, content=body)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")

@@ -1,7 +1,7 @@
 """Clients that leave, and clients that stay but do not read. (Those that leave: with the resources.)"""
 
+import http.client
 import socket
-import threading
 from typing import Any
 
 import trio
@@ -19,21 +19,28 @@ def ask_and_read_nothing(line: socket.socket) -> None:
 async def test_a_client_that_never_reads_holds_neither_memory_nor_the_end_of_the_server(
     serving: Any, voice: Any
 ) -> None:
-    made = threading.Event()
     voice.chunks = 1_000_000
-    voice.between = made.set
-
-    def wait_until_no_more_is_made() -> None:
-        while made.wait(0.3):
-            made.clear()
-
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         async with serving() as url:
             line.connect(("127.0.0.1", int(url.rpartition(":")[2])))
             ask_and_read_nothing(line)
-            await trio.to_thread.run_sync(made.wait, 5)
-            await trio.to_thread.run_sync(wait_until_no_more_is_made)
+            await trio.to_thread.run_sync(voice.wait_until_silent, abandon_on_cancel=True)
             ended = trio.current_time()
         assert trio.current_time() - ended < 2
-    assert voice.stopped.is_set()
+
+
+async def test_a_connection_carries_one_request_after_another(serving: Any) -> None:
+    def ask_twice(port: int) -> list[int]:
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        statuses = []
+        for path in ("/v1/audio/speech", "/v1/realtime/client_secrets", "/v1/chat/completions"):
+            line.request("POST", path, WANTED, {"Authorization": "Bearer any"})
+            answer = line.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        line.close()
+        return statuses
+
+    async with serving() as url:
+        assert await trio.to_thread.run_sync(ask_twice, int(url.rpartition(":")[2])) == [200, 400, 400]

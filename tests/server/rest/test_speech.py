@@ -130,7 +130,7 @@ async def test_a_client_that_hangs_up_stops_the_voice(serving: Any, official: An
 
     async with serving() as url:
         await in_thread(listen_a_little)
-        assert await in_thread(voice.stopped.wait, 5)
+        await in_thread(voice.wait_until_silent)
 
 
 async def test_a_voice_that_fails_half_way_cuts_the_connection(serving: Any, voice: Any, monkeypatch: Any) -> None:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import trio
@@ -125,8 +126,8 @@ async def test_a_file_that_cannot_be_decoded_says_what_can(
     [
         ({"response_format": "diarized_json"}, "response_format"),
         ({"response_format": "srt", "stream": True}, "response_format"),
-        ({"timestamp_granularities": ["segment", "word"]}, "timestamp_granularities[][1]"),
-        ({"include": ["logprobs"]}, "include[]"),
+        ({"timestamp_granularities": ["segment", "word"]}, "timestamp_granularities[1]"),
+        ({"include": ["logprobs"]}, "include"),
         ({"temperature": "warm"}, "temperature"),
     ],
 )
@@ -139,12 +140,11 @@ async def test_what_cannot_be_asked_names_the_field(
     assert refused.value.param == param
 
 
-async def test_a_missing_file_is_named(serving: Any, official: Any) -> None:
-    async with serving() as url:
-        client = official(url)
-        with pytest.raises(openai.BadRequestError) as refused:
-            await in_thread(client.post, "/audio/transcriptions", cast_to=object, body={"model": "asr"})
-    assert refused.value.param == "file"
+async def test_a_missing_file_is_named(serving: Any) -> None:
+    headers = {"Authorization": "Bearer any"}
+    async with serving() as url, httpx.AsyncClient(trust_env=False, headers=headers) as client:
+        answer = await client.post(f"{url}/v1/audio/transcriptions", files={"model": (None, "asr")})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
 
 
 async def test_more_than_25_mib_are_not_read(serving: Any, official: Any) -> None:
