@@ -4,6 +4,7 @@ import http.client
 import socket
 from typing import Any
 
+import pytest
 import trio
 
 WANTED = b'{"model": "tts", "voice": "heart", "input": "Hello.", "response_format": "pcm"}'
@@ -44,3 +45,33 @@ async def test_a_connection_carries_one_request_after_another(serving: Any) -> N
 
     async with serving() as url:
         assert await trio.to_thread.run_sync(ask_twice, int(url.rpartition(":")[2])) == [200, 400, 400]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "deadline"),
+    [
+        ("/v1/audio/speech", "application/json", "requests.BODY_DEADLINE_S"),
+        ("/v1/audio/transcriptions", "multipart/form-data; boundary=b", "transcriptions.UPLOAD_DEADLINE_S"),
+    ],
+)
+async def test_a_client_that_stalls_in_its_body_is_not_waited_for(
+    serving: Any, monkeypatch: pytest.MonkeyPatch, path: str, content_type: str, deadline: str
+) -> None:
+    monkeypatch.setattr(f"pipeline.server.rest.{deadline}", 0.1)
+
+    def stall(port: int) -> int:
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        line.putrequest("POST", path)
+        for header, value in [
+            ("Authorization", "Bearer any"),
+            ("Content-Type", content_type),
+            ("Content-Length", "99"),
+        ]:
+            line.putheader(header, value)
+        line.endheaders(b"--b")
+        status = line.getresponse().status
+        line.close()
+        return status
+
+    async with serving() as url:
+        assert await trio.to_thread.run_sync(stall, int(url.rpartition(":")[2])) == 408
