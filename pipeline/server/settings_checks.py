@@ -10,7 +10,6 @@ from pipeline.realtime.codec import ClientEventError
 from pipeline.realtime.events import (
     AudioFormat,
     AudioInput,
-    AudioOutput,
     ResponseAudio,
     ResponseParams,
     Session,
@@ -54,7 +53,9 @@ def check_session(session: Session) -> None:
     if session.type == "transcription":
         _check_no_answers(session)
         return
-    _check_output(session.audio.output, "session.audio.output")
+    assert session.audio.output is not None
+    _check_format(session.audio.output.format, "session.audio.output.format")
+    _check_range(session.audio.output.speed, MIN_SPEED, MAX_SPEED, "session.audio.output.speed")
     _check_answers(session, "session")
 
 
@@ -66,7 +67,8 @@ def check_response_params(params: ResponseParams, audio: ResponseAudio) -> None:
     """
     if params.conversation not in {None, "auto", "none"}:
         raise invalid("response.conversation", "Supported values are: 'auto' and 'none'.")
-    _check_output(audio.output, "response.audio.output")
+    assert audio.output is not None
+    _check_format(audio.output.format, "response.audio.output.format")
     _check_answers(params, "response")
     _check_metadata(params.metadata or {})
 
@@ -161,12 +163,6 @@ def _check_turn_detection(detection: TurnDetection, path: str) -> None:
     for name in foreign:
         if getattr(detection, name) is not None:
             raise ClientEventError("unknown_parameter", f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}")
-
-
-def _check_output(settings: AudioOutput | None, path: str) -> None:
-    assert settings is not None
-    _check_format(settings.format, f"{path}.format")
-    _check_range(settings.speed, MIN_SPEED, MAX_SPEED, f"{path}.speed")
 
 
 def _check_format(audio_format: AudioFormat | None, path: str) -> None:

@@ -28,7 +28,7 @@ from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
 API_KEY = "sk-stranger"
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, max_sessions=8)
+SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, tokens_per_minute=1_000_000, max_sessions=8)
 START_S = 20.0
 STOP_S = 10.0
 

@@ -33,7 +33,8 @@ def test_words_and_never_a_response(serving: Any, stranger_of: Any, tone: Any) -
         events += stranger.until("conversation.item.input_audio_transcription.completed")
     committed = [event for event in events if event.type == "input_audio_buffer.committed"]
     words = {event.item_id: event.transcript for event in events if event.type.endswith("transcription.completed")}
-    assert [words[event.item_id] for event in committed] == ["10 tenths", "6 tenths"]
+    # 200 ms of the silence behind are heard, and of the silence in front what the turn before has left of the pause
+    assert [words[event.item_id] for event in committed] == ["10 tenths", "8 tenths"]
     assert committed[1].previous_item_id == committed[0].item_id
     assert not [event for event in events if event.type.startswith("response.")]
 
