@@ -21,3 +21,11 @@ def official_events() -> Iterator[list[str]]:
     with recorded_events() as messages:
         yield messages
     refuse_flaws(messages)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden",
+        action="store_true",
+        help="write tests/server/golden anew from what the server says now (look at the difference)",
+    )

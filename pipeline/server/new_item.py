@@ -10,6 +10,7 @@ from pipeline.realtime.events import AudioFormat, ContentPart, Item, WireObject
 from pipeline.server.audio_format import PCM, bytes_per_ms, sample_bytes
 from pipeline.server.input_audio import MAX_BUFFER_MS
 from pipeline.server.items import Items, text_of
+from pipeline.server.settings_checks import unknown
 from pipeline.vocabulary.errors import ProtocolError
 
 MAX_ITEM_CHARACTERS: Final = 65_536
@@ -173,7 +174,7 @@ def _refuse_foreign(record: WireObject, fields: Collection[str], path: str) -> N
     """An item that carries what belongs to another kind would be shown with it to everyone."""
     for name in record.__struct_fields__:
         if name not in fields and getattr(record, name) is not None:
-            raise ClientEventError("unknown_parameter", f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}")
+            raise unknown(f"{path}.{name}")
 
 
 def _call_ids(items: Iterable[Item]) -> set[str]:

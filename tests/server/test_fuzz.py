@@ -271,7 +271,7 @@ class Run:
         assert len(self.generating) <= MAX_OUT_OF_BAND + 1
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_nothing_a_client_does_surprises_the_conversation(data: st.DataObject, make_bench: Any) -> None:
     run = Run(make_bench(cap_s=1_800), data.draw)

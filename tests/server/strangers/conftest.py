@@ -23,12 +23,12 @@ from websockets.exceptions import ConnectionClosedError
 
 from pipeline.server.app import serve
 from pipeline.server.engines.interfaces import Arguments, Ask, Call, Engines, Piece, Words
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import BYTES_PER_MS
-from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
 API_KEY = "sk-stranger"
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, tokens_per_minute=1_000_000, max_sessions=8)
+SETTINGS = structs.replace(configuration.load().server, port=0, session_cap_s=60.0, max_sessions=8)
 START_S = 20.0
 STOP_S = 10.0
 
