@@ -18,6 +18,7 @@ from pipeline.realtime.events import ClientEvent, ErrorEvent, Event
 from pipeline.server import work
 from pipeline.server.answers import MAX_OUT_OF_BAND
 from pipeline.server.items import MAX_ITEMS, MAX_KEPT_SOUND_BYTES
+from pipeline.server.session_settings import default_transcription_session
 from pipeline.server.transcriptions import MAX_AWAITED
 from pipeline.vocabulary.frames import BYTES_PER_MS
 from tests.official import flaw_of
@@ -98,7 +99,8 @@ def _plausible(item_ids: st.SearchStrategy[str], response_ids: st.SearchStrategy
     return st.one_of(
         st.integers(0, 700).map(lambda ms: {"type": "input_audio_buffer.append", "audio": _sound(ms)}),
         st.sampled_from(["input_audio_buffer.commit", "input_audio_buffer.clear"]).map(lambda kind: {"type": kind}),
-        SESSIONS.map(lambda changes: {"type": "session.update", "session": {"type": "realtime", **changes}}),
+        st.builds(lambda kind, changes: {"type": "session.update", "session": {"type": kind, **changes}},
+                  st.sampled_from(["realtime", "realtime", "transcription"]), SESSIONS),
         st.builds(
             lambda item, item_id, before: {
                 "type": "conversation.item.create",
@@ -274,7 +276,8 @@ class Run:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_nothing_a_client_does_surprises_the_conversation(data: st.DataObject, make_bench: Any) -> None:
-    run = Run(make_bench(cap_s=1_800), data.draw)
+    kind = data.draw(st.sampled_from([None, None, default_transcription_session()]))
+    run = Run(make_bench(cap_s=1_800, settings=kind), data.draw)
     for _ in range(data.draw(st.integers(1, 40))):
         run.step()
         if run.over:
