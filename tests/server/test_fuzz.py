@@ -168,7 +168,7 @@ class Run:
     def client(self) -> None:
         plausible = _plausible(st.sampled_from(sorted(self.item_ids)), st.sampled_from(sorted(self.response_ids)))
         kinds = {"plausible": plausible, "mutated": _mutated(plausible), "any": ANY_FIELDS, "none": NO_EVENTS}
-        wanted = kinds[self.draw(st.sampled_from(["plausible"] * 4 + ["mutated"] * 3 + ["any", "none"]))]
+        wanted = kinds[self.draw(st.sampled_from(["plausible"] * 6 + ["mutated"] * 2 + ["any", "none"]))]
         event = self.draw(wanted)
         if isinstance(event, dict):
             event["event_id"] = self.draw(EVENT_IDS)
@@ -260,8 +260,8 @@ class Run:
         message = encode(event)
         assert not (flaw := flaw_of(message)), flaw
         said = json.loads(message)
-        if isinstance(item_id := said.get("item_id"), str):
-            self.item_ids.add(item_id)
+        if isinstance(item := said.get("item"), dict):
+            self.item_ids.add(item["id"])
         if isinstance(response := said.get("response"), dict):
             self.response_ids.add(response["id"])
 
@@ -278,7 +278,7 @@ class Run:
 def test_nothing_a_client_does_surprises_the_conversation(data: st.DataObject, make_bench: Any) -> None:
     kind = data.draw(st.sampled_from([None, None, default_transcription_session()]))
     run = Run(make_bench(cap_s=1_800, settings=kind), data.draw)
-    for _ in range(data.draw(st.integers(1, 40))):
+    for _ in range(data.draw(st.integers(1, 60))):
         run.step()
         if run.over:
             break
