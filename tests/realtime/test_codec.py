@@ -25,6 +25,7 @@ from pipeline.realtime.events import (
     ConversationItemCreated,
     ErrorBody,
     Event,
+    Failure,
     InputAudioBufferAppend,
     InputAudioBufferSpeechStarted,
     OutputAudioBufferClear,
@@ -260,7 +261,7 @@ def test_a_failed_response_as_the_service_reports_it() -> None:
     )
     assert isinstance(event, ResponseDone)
     assert event.response.status_details is not None
-    assert event.response.status_details.error == ErrorBody(type="server_error", code="server_error")
+    assert event.response.status_details.error == Failure(type="server_error", code="server_error")
     assert event.response.usage is not None
     assert event.response.usage.output_tokens is None
 
