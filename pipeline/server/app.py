@@ -49,7 +49,7 @@ async def serve(
         engines: made in a worker thread while the server already listens: what is said meanwhile is heard, and
             answered once recogniser and voice are there.
         api_key: the only key that mints client secrets, and opens sessions itself. Without one, on loopback, any
-            bearer may mint.
+            bearer passes for it.
         listening: called with the port when sessions can be opened.
         ready: called with the port when all engines are loaded.
         shutdown: ends the server when set.
@@ -69,7 +69,7 @@ async def serve(
         nursery.start_soon(serve_connections, listener, app)
         if api_key is None:
             log = structlog.get_logger("talkwire.server")
-            log.warning("no API key is configured: any bearer on this machine may mint client secrets", port=port)
+            log.warning("no API key is configured: any bearer on this machine passes for it", port=port)
         listening(port)
         nursery.start_soon(_load, app.engines, partial(ready, port))
         if shutdown is not None:

@@ -27,6 +27,13 @@ def test_reasons_to_stay_outside() -> None:
     assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0) is FULL
 
 
+def test_without_a_configured_key_any_bearer_opens_sessions_but_no_unknown_client_secret() -> None:
+    assert isinstance(door().admit(Secret("sk-any"), model="m", intent="", beta=False, now=0), Admitted)
+    assert door().admit(Secret("ek_unknown"), model="m", intent="", beta=False, now=0) is BAD_KEY
+    assert door().admit(Secret(""), model="m", intent="", beta=False, now=0) is BAD_KEY
+    assert door("sk").admit(Secret("sk-any"), model="m", intent="", beta=False, now=0) is BAD_KEY
+
+
 def test_who_may_use_rest() -> None:
     assert not door().may_use_rest(Secret("ek_never_issued"))
     assert door().may_use_rest(Secret("anything"))
