@@ -8,6 +8,7 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
+from pipeline.realtime.dialects import BETA_NAMES
 from pipeline.realtime.events import (
     MAX_EVENT_ID_CHARS,
     ClientEvent,
@@ -25,15 +26,8 @@ MAX_MESSAGE_CHARS: Final = 16 * 2**20
 
 _MAX_PATH_CHARS = 200  # of a path that is told: the name of an unknown field is the client's, so it may be long
 
-_BETA_NAMES = {
-    "response.text.delta": "response.output_text.delta",
-    "response.text.done": "response.output_text.done",
-    "response.audio.delta": "response.output_audio.delta",
-    "response.audio.done": "response.output_audio.done",
-    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
-    "response.audio_transcript.done": "response.output_audio_transcript.done",
-}
-"""Older services still use these; everything else about the events is the same."""
+_GA_NAMES = {beta: ga for ga, beta in BETA_NAMES.items()}
+"""Older services still use the beta names."""
 
 _CLIENT_EVENTS: dict[str, type[ClientEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ClientEvent)}
 _SERVER_EVENTS: dict[str, type[ServerEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ServerEvent)}
@@ -98,7 +92,7 @@ def decode_server(text: str) -> ServerEvent | UnknownEvent:
     try:
         raw = _parse(text)
         kind = _type_of(raw)
-        event_type = _SERVER_EVENTS.get(_BETA_NAMES.get(kind, kind))
+        event_type = _SERVER_EVENTS.get(_GA_NAMES.get(kind, kind))
         return UnknownEvent(type=kind, raw=raw) if event_type is None else _convert(raw, event_type)
     except _FlawError as flaw:
         message = f"the service broke the Realtime protocol: {flaw.message}; if this goes on, check [service] url"
