@@ -1,10 +1,12 @@
-"""The local Realtime server on one port: `/v1/realtime` (WebSocket) and `/v1/realtime/client_secrets` (REST).
+"""The local Realtime server on one port: `/v1/realtime` (WebSocket), `/v1/...` (REST), `/talkwire/...` (control).
 
-A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`.
+A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`, what goes wrong on
+purpose in `faults/`.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -15,13 +17,18 @@ import trio
 from pipeline.realtime.codec import encode
 from pipeline.realtime.events import ErrorBody, ErrorEvent
 from pipeline.server.admission import Admission, Admitted, Refusal
+from pipeline.server.control import PREFIX as CONTROL_PREFIX
+from pipeline.server.control import control_app
 from pipeline.server.conversation import Conversation
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import Engines
+from pipeline.server.fault_board import FaultBoard
+from pipeline.server.faults.catalogue import Fault
+from pipeline.server.faulty_socket import FaultySocket
 from pipeline.server.listener import bind, serve_connections
 from pipeline.server.rest import rest_app
 from pipeline.server.session import Session
-from pipeline.server.websocket import Message, WebSocket
+from pipeline.server.websocket import Disconnected, Message, WebSocket
 from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
@@ -41,6 +48,8 @@ async def serve(
     listening: Callable[[int], None],
     ready: Callable[[int], None],
     shutdown: trio.Event | None = None,
+    faults: Sequence[Fault] = (),
+    fault_seed: int = 0,
 ) -> None:
     """Serve until cancelled or `shutdown` is set; open sessions are closed with 1001 and it returns within 2 s.
 
@@ -53,6 +62,8 @@ async def serve(
         listening: called with the port when sessions can be opened.
         ready: called with the port when all engines are loaded.
         shutdown: ends the server when set.
+        faults: that every connection meets, until the control API changes them.
+        fault_seed: of their dice.
 
     Raises:
         AlreadyRunningError: the port is taken.
@@ -64,7 +75,7 @@ async def serve(
         raise ConfigurationError([Problem("server.host", message)])
     listener = bind(settings.host, settings.port)
     port: int = listener.getsockname()[1]
-    app = _App(settings, api_key, engines)
+    app = _App(settings, api_key, engines, FaultBoard(faults, fault_seed))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve_connections, listener, app)
         if api_key is None:
@@ -85,19 +96,25 @@ async def _load(engines: EnginePool, ready: Callable[[], None]) -> None:
 class _App:
     """ASGI application: sessions here, everything else to the REST application."""
 
-    def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines) -> None:
+    def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines, board: FaultBoard) -> None:
         self.engines = EnginePool(engines)
+        self._board = board
         self._cap_s = settings.session_cap_s
         self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
         self._rest = rest_app(self._admission, unix_now)
+        self._control = control_app(board, self._admission.may_mint)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
-            await self._websocket(WebSocket(scope, receive, send), scope["path"])
+            line = self._board.connect(trio.current_time())
+            with suppress(Disconnected):
+                await self._websocket(FaultySocket(scope, receive, send, line), scope["path"])
+        elif scope["path"].startswith(CONTROL_PREFIX):
+            await self._control(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
-    async def _websocket(self, socket: WebSocket, path: str) -> None:
+    async def _websocket(self, socket: FaultySocket, path: str) -> None:
         if path.rstrip("/") != REALTIME_PATH:
             await socket.reject()
             return
@@ -110,9 +127,17 @@ class _App:
                 await _refuse(socket, answer)
             case Admitted():
                 try:
-                    await Session(socket, self._conversation(answer), self.engines).run()
+                    await self._converse(socket, self._conversation(answer))
                 finally:
                     self._admission.leave()
+
+    async def _converse(self, socket: FaultySocket, conversation: Conversation) -> None:
+        session_id = conversation.session.id or ""
+        with self._board.connected(session_id, socket, trio.current_time()):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(socket.pump)
+                await Session(socket, conversation, self.engines).run()
+                nursery.cancel_scope.cancel()
 
     def _conversation(self, admitted: Admitted) -> Conversation:
         session = admitted.session(new_id("sess"), expires_at=int(unix_now() + self._cap_s))

@@ -1,6 +1,6 @@
 """One WebSocket as ASGI presents it: who knocks, and text both ways."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -28,6 +28,7 @@ class WebSocket:
         self._offered: list[str] = scope["subprotocols"]
         self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
+        self._knocked = False
         self.abort: Callable[[], Awaitable[None]] = scope["state"]["abort"]
         """Cut the connection at once, also under a send that waits for the client to read."""
 
@@ -51,9 +52,22 @@ class WebSocket:
 
     async def accept(self) -> None:
         """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise."""
-        await self._receive()  # websocket.connect
+        await self._knock()
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._offered else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+
+    async def refuse(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer the upgrade with an HTTP status and a body of JSON instead."""
+        await self._knock()
+        length = (b"content-length", str(len(body)).encode())
+        sent = [length, (b"content-type", b"application/json"), (b"connection", b"close"), *headers]
+        await self._send({"type": "websocket.http.response.start", "status": status, "headers": sent})
+        await self._send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+    async def _knock(self) -> None:
+        if not self._knocked:
+            self._knocked = True
+            await self._receive()  # websocket.connect
 
     async def reject(self) -> None:
         """Refuse the upgrade: nothing lives at this path (HTTP 403)."""
@@ -71,9 +85,10 @@ class WebSocket:
         content: str | bytes = message["bytes"] if message["text"] is None else message["text"]
         return content
 
-    async def send(self, text: str) -> None:
-        """Send one text message; silently nothing once the client is gone."""
-        await self._send({"type": "websocket.send", "bytes": None, "text": text})
+    async def send(self, content: str | bytes) -> None:
+        """Send one message, binary if bytes; silently nothing once the client is gone."""
+        text, binary = (content, None) if isinstance(content, str) else (None, content)
+        await self._send({"type": "websocket.send", "bytes": binary, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame; silently nothing once the client is gone."""

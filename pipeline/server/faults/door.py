@@ -34,12 +34,15 @@ Answer = HttpRefusal | InBandRefusal | Silence
 class DoorFault(Fault, frozen=True, kw_only=True):
     """Base of what happens at the upgrade; `after_s` and `turn` say nothing here."""
 
-    delay_s: Seconds = 0.0
-
     @property
     def answer(self) -> Answer | None:
-        """Instead of the session; None lets the client in, after `delay_s`."""
+        """Instead of the session; None lets the client in."""
         return None
+
+    @property
+    def late_s(self) -> float:
+        """How late the answer is."""
+        return 0.0
 
 
 class RefuseUpgrade(DoorFault, frozen=True, kw_only=True, tag="refuse_upgrade"):
@@ -64,6 +67,11 @@ class SlowUpgrade(DoorFault, frozen=True, kw_only=True, tag="slow_upgrade"):
     """
 
     delay_s: Seconds = 5.0
+
+    @property
+    def late_s(self) -> float:
+        """So late."""
+        return self.delay_s
 
 
 class UnansweredUpgrade(DoorFault, frozen=True, kw_only=True, tag="unanswered_upgrade"):

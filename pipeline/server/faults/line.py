@@ -96,7 +96,7 @@ class FaultLine:
         delay_s = 0.0
         for one in self._working:
             if isinstance(one.fault, DoorFault) and one.here.strikes():
-                delay_s += one.fault.delay_s
+                delay_s += one.fault.late_s
                 if one.fault.answer is not None:
                     return Upgrade(delay_s, one.fault.answer)
         return Upgrade(delay_s, None)
@@ -155,9 +155,13 @@ class FaultLine:
             self._held_chars -= _size(frame)
             taken.append(frame)
             if isinstance(frame, Close | Drop):
-                self.ended = True
-                self._forget_held()
+                self.end()
         return taken
+
+    def end(self) -> None:
+        """The connection has ended: nothing more is said, and what was kept for later is lost."""
+        self.ended = True
+        self._forget_held()
 
     def _forget_held(self) -> None:
         self._to_client.clear()

@@ -42,13 +42,16 @@ class StalledResponse(Fault, frozen=True, kw_only=True, tag="stalled_response"):
             if not here.strikes_response(event):
                 yield Say(event)
             elif kind == "response.created":
+                here.kept[event["response"]["id"]] = []
                 yield Say(event)
                 yield _cancel(event["response"]["id"])
-            elif kind == DONE:
+            elif kind == DONE and event["response"]["id"] in here.kept:
                 here.kept[event["response"]["id"]] = [event]
+            elif kind == DONE:  # it was asked for before the server had it
+                yield Say(event)
             if kind == "input_audio_buffer.speech_started" and here.kept:
-                _, (done,) = here.kept.popitem()
-                yield Say(_ended(done, "cancelled", {"type": "cancelled", "reason": "turn_detected"}))
+                for done in here.kept.pop(next(iter(here.kept))):
+                    yield Say(_ended(done, "cancelled", {"type": "cancelled", "reason": "turn_detected"}))
 
         return stall
 
