@@ -60,7 +60,7 @@ class StalledResponse(Fault, frozen=True, kw_only=True, tag="stalled_response"):
 
         def ask(event: Json) -> Iterator[Move]:
             stalled_id = next(iter(here.kept), None)
-            if stalled_id and event["type"] == "response.cancel" and event.get("response_id") in {None, stalled_id}:
+            if stalled_id and event["type"] == "response.cancel" and event.get("response_id", stalled_id) == stalled_id:
                 yield from map(Say, here.kept.pop(stalled_id))
             elif stalled_id and event["type"] == "response.create":
                 yield already_active(here, stalled_id, event)

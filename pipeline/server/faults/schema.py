@@ -221,7 +221,7 @@ class Here:
 
     def error(self, code: str | None, message: str, *, param: str | None = None, about: Json | None = None) -> Say:
         """An `error` event, about a client event or none."""
-        event_id = about.get("event_id") if about else None
+        event_id = about.get("event_id") if about and isinstance(about.get("event_id"), str) else None
         body = {"type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": event_id}
         return Say({"type": "error", "event_id": self.scene.new_id(), "error": body})
 

@@ -1,11 +1,14 @@
 """Every fault by itself: what a client gets of it. A fault that nothing here shows fails the last test."""
 
 import binascii
+import json
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.server.faults.catalogue import KINDS
 from pipeline.server.faults.door import HttpRefusal, InBandRefusal, Silence
@@ -492,6 +495,31 @@ def test_the_same_seed_does_the_same(probe: Probe, new_script: Callable[[], Any]
 
     assert len({repr(run("one")) for _ in range(3)}) == 1
     assert len({repr(run(str(seed))) for seed in range(8)}) > 1
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from(["event_id", "response_id", "audio_end_ms", "item_id", "item", "session", "response"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(list(KINDS)), st.lists(st.tuples(st.sampled_from(ASKED), st.dictionaries(FIELDS, ANYTHING))))
+def test_no_client_breaks_a_fault(
+    probe: Probe, new_script: Callable[[], Any], fault: str, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    line, script = probe(fault), new_script()
+    line.server(*script.begin())
+    got = []
+    for kind, fields in asked:
+        line.line.client_said(json.dumps({"type": kind, **fields}), 0.0)
+        got += line.got()
+    line.server(*script.end())
+    for frame in got:
+        if isinstance(frame, dict) and frame["type"] == "error":
+            assert isinstance(frame["error"]["event_id"], str | None)
 
 
 def test_every_fault_is_shown() -> None:
