@@ -99,7 +99,7 @@ class _App:
     def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines, board: FaultBoard) -> None:
         self.engines = EnginePool(engines)
         self._board = board
-        self._cap_s = settings.session_cap_s
+        self._settings = settings
         self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
         self._rest = rest_app(self._admission, unix_now)
         self._control = control_app(board, self._admission.may_mint)
@@ -120,7 +120,11 @@ class _App:
             return
         await socket.accept()
         answer = self._admission.admit(
-            socket.key, model=socket.parameter("model"), beta=socket.header("openai-beta") is not None, now=unix_now()
+            socket.key,
+            model=socket.parameter("model"),
+            intent=socket.parameter("intent"),
+            beta=socket.header("openai-beta") is not None,
+            now=unix_now(),
         )
         match answer:
             case Refusal():
@@ -140,8 +144,14 @@ class _App:
                 nursery.cancel_scope.cancel()
 
     def _conversation(self, admitted: Admitted) -> Conversation:
-        session = admitted.session(new_id("sess"), expires_at=int(unix_now() + self._cap_s))
-        return Conversation(session, new_id, expires_s=trio.current_time() + self._cap_s, cap_s=self._cap_s)
+        cap_s = self._settings.session_cap_s
+        return Conversation(
+            admitted.session(new_id("sess"), expires_at=int(unix_now() + cap_s)),
+            new_id,
+            expires_s=trio.current_time() + cap_s,
+            cap_s=cap_s,
+            tokens_per_minute=self._settings.tokens_per_minute,
+        )
 
 
 async def _refuse(socket: WebSocket, refusal: Refusal) -> None:

@@ -87,6 +87,7 @@ class ServerSettings(Section, frozen=True):
     knowledge: str
     voice: str
     session_cap_s: Positive
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=1_000_000_000)]
     max_sessions: Annotated[int, Meta(ge=1, le=10_000)]
 
 

@@ -17,7 +17,7 @@ from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
 QUESTION = Path(__file__).parents[2] / "config/questions/opening_hours.wav"
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, max_sessions=1)
+SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, tokens_per_minute=1_000_000, max_sessions=1)
 
 
 @pytest.mark.engines

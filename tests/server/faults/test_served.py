@@ -10,17 +10,18 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from msgspec import structs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
 from pipeline.server.engines.interfaces import Engines
 from pipeline.server.faults.catalogue import parse_fault
-from pipeline.vocabulary.settings import ServerSettings
+from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.signals import Secret
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing here speaks TLS, and loading them takes 50 ms
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, max_sessions=8)
+SETTINGS = structs.replace(load().server, port=0)
 CREATE = {"type": "response.create", "response": {"instructions": "x"}}
 ASK = {
     "type": "conversation.item.create",
@@ -210,7 +211,7 @@ async def test_a_stalled_response_is_cancelled_and_tried_again(engines: Engines)
         await client.say(ASK, CREATE)
         assert (await client.until("response.created"))[-1]["response"]["status"] == "in_progress"
         await client.say({"type": "response.cancel"})
-        (done,) = await client.until("response.done")
+        done = (await client.until("response.done"))[-1]
         assert done["response"]["status_details"]["reason"] == "client_cancelled"
         await client.say(CREATE)
         assert (await client.until("response.done"))[-1]["response"]["status"] == "completed"
