@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 TEXT_COLUMNS = 112
 
+DialectName = Annotated[
+    str | None,
+    Parameter(name="--dialect", show_default=False, negative=(), help="openai, azure, beta or hf: whose server it is."),
+]
 FaultTexts = Annotated[
     tuple[str, ...],
     Parameter(
@@ -45,6 +49,7 @@ def serve(
     port: Port = None,
     config: Config = (),
     set_: Set = (),
+    dialect: DialectName = None,
     fault: FaultTexts = (),
     faults: FaultFile = None,
     fault_seed: FaultSeed = 0,
@@ -68,15 +73,18 @@ def serve(
 
     from pipeline.cli.interruption import perform
     from pipeline.cli.logs import log_to_stderr
+    from pipeline.realtime.dialects import DIALECTS
     from pipeline.server import app
 
     chosen = _chosen(fault, faults)
-    settings = load(config, [*set_, *port_override("server", port)]).server
+    overrides = [*set_, *port_override("server", port), *([f"server.dialect={dialect}"] if dialect else [])]
+    settings = load(config, overrides).server
     engines = offline_engines(settings)
     key = read_api_key(os.environ)
     log_to_stderr()
     shutdown = trio.Event()
-    tell = partial(announce, f"ws://{settings.host}:{{port}}{app.REALTIME_PATH}", json=json)
+    path = next(iter(DIALECTS[settings.dialect].routes))
+    tell = partial(announce, f"ws://{settings.host}:{{port}}{path}", json=json)
     listening, ready = partial(tell, "listening"), partial(tell, "ready")
     serving = partial(app.serve, settings, engines, api_key=key, faults=chosen, fault_seed=fault_seed)
     return perform(partial(serving, listening=listening, ready=ready, shutdown=shutdown), stop=shutdown.set)

@@ -8,7 +8,6 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from pipeline.realtime.dialects import BETA_NAMES
 from pipeline.realtime.events import (
     MAX_EVENT_ID_CHARS,
     ClientEvent,
@@ -25,6 +24,16 @@ MAX_MESSAGE_CHARS: Final = 16 * 2**20
 """Longest message read, in characters: the protocol's largest event, an append with 15 MiB of base64, fits."""
 
 _MAX_PATH_CHARS = 200  # of a path that is told: the name of an unknown field is the client's, so it may be long
+
+BETA_NAMES: Final = {
+    "response.output_text.delta": "response.text.delta",
+    "response.output_text.done": "response.text.done",
+    "response.output_audio.delta": "response.audio.delta",
+    "response.output_audio.done": "response.audio.done",
+    "response.output_audio_transcript.delta": "response.audio_transcript.delta",
+    "response.output_audio_transcript.done": "response.audio_transcript.done",
+}
+"""Events of a reply by their GA names, and what the beta protocol calls them; nothing else about them differs."""
 
 _GA_NAMES = {beta: ga for ga, beta in BETA_NAMES.items()}
 """Older services still use the beta names."""
@@ -117,6 +126,15 @@ def decode_client(message: str | bytes) -> ClientEvent:
         readable = isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS
         raise ClientEventError(flaw.code, flaw.message, flaw.param, event_id if readable else None) from None
     return event
+
+
+def as_event(message: str | bytes) -> Json | None:
+    """A message as the object it is, for those who rewrite what they do not judge; None if it is no event."""
+    try:
+        raw = _parse(message)
+    except _FlawError:
+        return None
+    return raw if isinstance(raw.get("type"), str) else None
 
 
 def audio_bytes(delta: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The local Realtime server on one port: `/v1/realtime` (WebSocket), `/v1/...` (REST), `/talkwire/...` (control).
+"""The local Realtime server on one port: sessions over WebSocket, REST beside them, the control API.
 
 A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`, what goes wrong on
 purpose in `faults/`.
@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import structlog
 import trio
 
 from pipeline.realtime.codec import encode
+from pipeline.realtime.dialects import DIALECTS
 from pipeline.realtime.events import ErrorBody, ErrorEvent
 from pipeline.server.admission import Admission, Admitted, Refusal
 from pipeline.server.control import PREFIX as CONTROL_PREFIX
@@ -24,6 +26,7 @@ from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import Engines
 from pipeline.server.fault_board import FaultBoard
 from pipeline.server.faults.catalogue import Fault
+from pipeline.server.faults.door import ExpiredKey
 from pipeline.server.faulty_socket import FaultySocket
 from pipeline.server.listener import bind, serve_connections
 from pipeline.server.rest import rest_app
@@ -34,7 +37,10 @@ from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
-REALTIME_PATH: Final = "/v1/realtime"
+UNAUTHORIZED: Final = msgspec.json.encode(
+    {"error": {"code": "401", "message": "The key is missing, wrong, or for another resource."}}
+)
+"""What Azure answers to an upgrade, in its own shape of an error."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -100,7 +106,10 @@ class _App:
         self.engines = EnginePool(engines)
         self._board = board
         self._settings = settings
-        self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
+        self._dialect = DIALECTS[settings.dialect]
+        self._admission = Admission(
+            api_key, voice=settings.voice, max_sessions=settings.max_sessions, dialect=self._dialect
+        )
         self._rest = rest_app(self._admission, unix_now)
         self._control = control_app(board, self._admission.may_mint)
 
@@ -112,16 +121,22 @@ class _App:
         elif scope["path"].startswith(CONTROL_PREFIX):
             await self._control(scope, receive, send)
         else:
+            scope["path"] = scope["path"].removeprefix(self._dialect.http_prefix)
             await self._rest(scope, receive, send)
 
     async def _websocket(self, socket: FaultySocket, path: str) -> None:
-        if path.rstrip("/") != REALTIME_PATH:
+        route = self._dialect.routes.get(path.rstrip("/"))
+        if route is None or not all(map(socket.parameter, route.required)):
             await socket.reject()
             return
+        if self._dialect.refuses_by_status and not self._admission.knows(socket.key, unix_now()):
+            await socket.refuse(401, UNAUTHORIZED)
+            return
+        socket.speak(route.shape and route.shape())
         await socket.accept()
         answer = self._admission.admit(
             socket.key,
-            model=socket.parameter("model"),
+            model=socket.parameter(route.model),
             intent=socket.parameter("intent"),
             beta=socket.header("openai-beta") is not None,
             now=unix_now(),
@@ -130,6 +145,8 @@ class _App:
             case Refusal():
                 await _refuse(socket, answer)
             case Admitted():
+                if answer.expired:
+                    socket.use((ExpiredKey(), *socket.line.faults))
                 try:
                     await self._converse(socket, self._conversation(answer))
                 finally:

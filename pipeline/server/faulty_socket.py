@@ -1,5 +1,6 @@
 """A WebSocket with a line of faults on it: the same interface, so that a session knows nothing of them.
 
+Faults are told in the names of GA: they work between the session and the dialect.
 A thin shell: what happens is decided in `faults/line.py`.
 """
 
@@ -13,12 +14,13 @@ import trio
 
 from pipeline.realtime.codec import encode
 from pipeline.realtime.events import ErrorBody, ErrorEvent
+from pipeline.server.dialect_socket import DialectSocket
 from pipeline.server.faults.catalogue import Fault
 from pipeline.server.faults.door import HttpRefusal, InBandRefusal, Silence
 from pipeline.server.faults.line import FaultLine, Frame
 from pipeline.server.faults.schema import FAULT_EVENT_ID, Close, Drop
 from pipeline.server.gate import GatedStream
-from pipeline.server.websocket import Disconnected, Message, WebSocket
+from pipeline.server.websocket import Disconnected, Message
 
 MAX_HELD_CHARS: Final = 8 * 1024 * 1024
 """Kept for later in one connection, as much as a session may have unsent; then the session waits, and is too slow."""
@@ -26,7 +28,7 @@ UNANSWERED_CLOSE_S: Final = 1.0
 """How long a client may take to answer a fault's close frame before the connection is cut."""
 
 
-class FaultySocket(WebSocket):
+class FaultySocket(DialectSocket):
     """One client and the faults it meets. With none, everything goes straight through."""
 
     def __init__(

@@ -43,10 +43,12 @@ class WebSocket:
 
     @property
     def key(self) -> Secret:
-        """The key or client secret offered, as bearer or as subprotocol; empty if there is none."""
+        """The key or secret offered: as bearer, as `api-key` (Azure) or as subprotocol; empty if there is none."""
         scheme, _, bearer = (self.header("authorization") or "").partition(" ")
         if scheme.lower() == "bearer":
             return Secret(bearer.strip())
+        if (api_key := self.header("api-key")) is not None:
+            return Secret(api_key)
         keys = [offer.removeprefix(KEY_SUBPROTOCOL) for offer in self._offered if offer.startswith(KEY_SUBPROTOCOL)]
         return Secret(keys[0] if keys else "")
 

@@ -84,6 +84,7 @@ class ServerSettings(Section, frozen=True):
 
     host: str
     port: Port
+    dialect: Literal["openai", "azure", "beta", "hf"]
     knowledge: str
     voice: str
     session_cap_s: Positive

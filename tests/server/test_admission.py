@@ -1,3 +1,4 @@
+from pipeline.realtime.dialects import DIALECTS
 from pipeline.realtime.events import Session
 from pipeline.server.admission import BAD_KEY, BETA, FULL, MODEL_FOR_TRANSCRIPTION, NO_MODEL, Admission, Admitted
 from pipeline.server.client_secrets import MAX_SECRETS, ClientSecrets, Issued
@@ -5,8 +6,10 @@ from pipeline.server.session_settings import default_session
 from pipeline.vocabulary.signals import Secret
 
 
-def door(api_key: str | None = None, max_sessions: int = 2) -> Admission:
-    return Admission((api_key and Secret(api_key)) or None, voice="heart", max_sessions=max_sessions)
+def door(api_key: str | None = None, max_sessions: int = 2, dialect: str = "openai") -> Admission:
+    return Admission(
+        (api_key and Secret(api_key)) or None, voice="heart", max_sessions=max_sessions, dialect=DIALECTS[dialect]
+    )
 
 
 def test_a_secret_opens_sessions_until_it_expires() -> None:
@@ -24,7 +27,7 @@ def test_reasons_to_stay_outside() -> None:
     assert admission.admit(Secret("sk"), model="", intent="", beta=False, now=0) is NO_MODEL
     assert admission.admit(Secret("sk"), model="m", intent="", beta=True, now=0) is BETA
     assert isinstance(admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0), Admitted)
-    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0) is FULL
+    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0) == FULL
 
 
 def test_who_may_mint() -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import structs
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
 from pipeline.server.engines.loader import offline_engines
-from pipeline.vocabulary.settings import ServerSettings
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.signals import Secret
 
 QUESTION = Path(__file__).parents[2] / "config/questions/opening_hours.wav"
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, tokens_per_minute=1_000_000, max_sessions=1)
+SETTINGS = structs.replace(configuration.load().server, port=0, session_cap_s=60.0, max_sessions=1)
 
 
 @pytest.mark.engines

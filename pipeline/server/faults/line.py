@@ -10,10 +10,11 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from pipeline.realtime.codec import as_event
 from pipeline.realtime.events import Json
 from pipeline.server.faults.catalogue import Fault
 from pipeline.server.faults.door import Answer, DoorFault
@@ -44,27 +45,25 @@ class FaultLine:
     def __init__(self, faults: Sequence[Fault] = (), *, seed: str, number: int = 1, now: float) -> None:
         self.faults: tuple[Fault, ...] = ()
         self.ended = False
-        self._seed = seed
+        self._seed = f"{seed}/{number}"
         self._scene = Scene(now)
         self._working: list[_Working] = []
         self._to_server: list[str | bytes] = []
         self._to_client: list[_Due] = []
         self._held_chars = 0
         self._sequence = 0
-        self.use(faults, now, number=number)
+        self.use([one for one in faults if one.connections is None or number <= one.connections], now)
 
-    def use(self, faults: Sequence[Fault], now: float, *, number: int = 1) -> None:
-        """Work with these faults from now on; one that was there before keeps its count."""
+    def use(self, faults: Sequence[Fault], now: float) -> None:
+        """Work with these faults from now on, whatever their `connections`; one that was there keeps its count."""
         self.faults = tuple(faults)
         self._scene.now = now
         before, self._working = self._working, []
         for place, fault in enumerate(faults):
-            if fault.connections is not None and fault.connections < number:
-                continue
             kept = next((old for old in before if old.fault == fault), None)
             if kept:
                 before.remove(kept)
-            dice = Random(f"{self._seed}/{number}/{place}/{fault}")  # noqa: S311 - reproducible faults, not a secret
+            dice = Random(f"{self._seed}/{place}/{fault}")  # noqa: S311 - reproducible faults, not a secret
             self._working.append(kept or _Working(fault, Here(fault, self._scene, dice), now))
         for old in before:
             for event in itertools.chain.from_iterable(old.here.kept.values()):
@@ -103,7 +102,7 @@ class FaultLine:
 
     def client_said(self, message: str | bytes, now: float) -> None:
         """A message of the client; see `take_for_server` for what becomes of it."""
-        event = _event(message) if self._working else None
+        event = as_event(message) if self._working else None
         if event is None:
             self._to_server.append(message)
         else:
@@ -112,7 +111,7 @@ class FaultLine:
 
     def server_said(self, text: str, now: float) -> None:
         """A message of the server; see `take_for_client` for what becomes of it."""
-        event = _event(text) if self._working else None
+        event = as_event(text) if self._working else None
         if event is None:
             self._put(text, now)
             return
@@ -236,15 +235,6 @@ class _Due(NamedTuple):
     at_s: float
     sequence: int
     frame: Frame
-
-
-def _event(message: str | bytes) -> Json | None:
-    """The message as an event, None if it is none: what is malformed already, no fault can make worse."""
-    try:
-        event: Any = msgspec.json.decode(message) if isinstance(message, str) else None
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
 
 
 def _text(event: Json) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from pipeline.realtime.dialects import BETA_NAMES
+from pipeline.realtime.codec import BETA_NAMES
 from pipeline.realtime.events import Json
 from pipeline.server.faults.schema import Effect, Fault, Here, Move, Say, nothing, when_said
 

@@ -17,11 +17,11 @@ from websockets.trio.client import connect
 from pipeline.server.app import serve
 from pipeline.server.engines.interfaces import Engines
 from pipeline.server.faults.catalogue import parse_fault
-from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.signals import Secret
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing here speaks TLS, and loading them takes 50 ms
-SETTINGS = structs.replace(load().server, port=0)
+SETTINGS = structs.replace(configuration.load().server, port=0)
 CREATE = {"type": "response.create", "response": {"instructions": "x"}}
 ASK = {
     "type": "conversation.item.create",
