@@ -26,6 +26,7 @@ def test_the_faults_are_listed_with_what_a_client_must_make_of_them(capsys: pyte
         (["--fault", "drop", "--faults", "x"], 2, "give --fault or --faults, not both"),
         (["--faults", "missing.toml"], 78, "cannot read missing.toml"),
         (["--fault-seed", "x"], 2, "--fault-seed"),
+        (["--dialect", "azur"], 78, 'server.dialect: expected one of "azure", "beta", '),
     ],
 )
 def test_a_wrong_fault_is_told_before_anything_starts(

@@ -80,3 +80,28 @@ def test_no_secret_can_be_read_back() -> None:
     issued = ClientSecrets()
     issued.issue(Secret("ek_canary"), Issued(10.0, default_session("m", "heart")), now=0.0)
     assert "canary" not in repr(vars(issued))
+
+
+def test_where_a_door_answers_before_the_upgrade_it_knows_a_key_and_a_secret() -> None:
+    admission = door("sk", dialect="azure")
+    admission.mint(Secret("ek_1"), None, expires_at=100.0, now=0.0)
+    known = [admission.knows(Secret(key), now) for key, now in [("sk", 0), ("ek_1", 99), ("ek_1", 101), ("ek_2", 0)]]
+    assert known == [True, True, True, False]
+    openai = door("sk")
+    openai.mint(Secret("ek_1"), None, expires_at=100.0, now=0.0)
+    assert not openai.knows(Secret("ek_1"), 101)
+
+
+def test_an_expired_secret_comes_in_where_the_dialect_says_so() -> None:
+    for dialect, expired in [("azure", [False, True]), ("openai", [False, None])]:
+        admission = door(dialect=dialect)
+        admission.mint(Secret("ek_1"), None, expires_at=100.0, now=0.0)
+        answers = [admission.admit(Secret("ek_1"), model="m", intent="", beta=False, now=now) for now in (99, 100)]
+        assert [answer.expired if isinstance(answer, Admitted) else None for answer in answers] == expired
+
+
+def test_only_some_dialects_mind_the_beta_header_or_a_missing_model() -> None:
+    assert isinstance(door("sk", dialect="beta").admit(Secret("sk"), model="m", intent="", beta=True, now=0), Admitted)
+    admitted = door("sk", dialect="hf").admit(Secret("sk"), model="", intent="", beta=False, now=0)
+    assert isinstance(admitted, Admitted)
+    assert admitted.settings.model == "speech-to-speech"
