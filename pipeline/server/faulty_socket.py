@@ -44,8 +44,6 @@ class FaultySocket(DialectSocket):
         self._writing = trio.Lock()
         self._changed = trio.Event()
         self._drained = trio.Event()
-        self._cut = self.abort
-        self.abort = self._abort
         self._for_server = deque[str | bytes]()
         self._reading = trio.CancelScope()
 
@@ -116,6 +114,12 @@ class FaultySocket(DialectSocket):
                 self.line.end()
                 await super().close(code, reason)
 
+    async def abort(self) -> None:
+        """Cut the connection at once; nothing waits for it any more."""
+        self.line.end()
+        self._tell_drained()
+        await super().abort()
+
     async def pump(self) -> None:
         """Do what the clock brings about, until cancelled or the connection has ended."""
         while not self.line.ended:
@@ -153,11 +157,6 @@ class FaultySocket(DialectSocket):
                 await self.abort()
             case _:
                 await super().send(frame)
-
-    async def _abort(self) -> None:
-        self.line.end()
-        self._tell_drained()
-        await self._cut()
 
     def _tell_drained(self) -> None:
         self._drained.set()

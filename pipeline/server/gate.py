@@ -1,19 +1,25 @@
 """A TCP connection whose ways can be shut: a peer that seems gone, or that has stopped reading. Used by faults only."""
 
-import socket
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import anyio.abc
 import trio
 
 
-class GatedStream(anyio.abc.SocketStream):
+class GatedStream(anyio.abc.ByteStream):
     """A stream that hands everything on while both ways are open."""
 
-    def __init__(self, stream: anyio.abc.SocketStream) -> None:
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self._stream = stream
         self._hearing = trio.Event()
         self._hearing.set()
         self._speaks = True
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of the stream behind."""
+        return self._stream.extra_attributes
 
     def set(self, *, hears: bool, speaks: bool) -> None:
         """Open or shut each way: what comes waits in the socket, what is said is lost."""
@@ -42,8 +48,3 @@ class GatedStream(anyio.abc.SocketStream):
         """Close the connection, whatever is shut."""
         self._hearing.set()
         await self._stream.aclose()
-
-    @property
-    def _raw_socket(self) -> socket.socket:
-        raw: socket.socket = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - anyio's attributes
-        return raw

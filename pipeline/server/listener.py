@@ -10,7 +10,7 @@ import errno
 import functools
 import socket
 import struct
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import anyio.abc
@@ -79,14 +79,14 @@ async def serve_connections(listening: socket.socket, app: ASGIFramework) -> Non
         raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - anyio's typed attributes, not Django
         gated = GatedStream(stream)
         state = ConnectionState({"abort": functools.partial(_abort, gated, raw), "gate": gated})
-        await TCPServer(wrapped, config, context, state, gated).run()
+        await TCPServer(wrapped, config, context, state, cast("anyio.abc.SocketStream", gated)).run()
 
     async with await anyio.abc.SocketListener.from_socket(listening) as listener:
         await listener.serve(serve_one)
         raise AssertionError("a listener serves until it is cancelled")
 
 
-async def _abort(stream: anyio.abc.SocketStream, raw: socket.socket) -> None:
+async def _abort(stream: anyio.abc.ByteStream, raw: socket.socket) -> None:
     linger_none = struct.pack("ii", 1, 0)  # a reset: nothing that is still unsent lingers in the kernel
     with trio.CancelScope(shield=True):
         try:

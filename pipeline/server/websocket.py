@@ -29,8 +29,7 @@ class WebSocket:
         self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
         self._knocked = False
-        self.abort: Callable[[], Awaitable[None]] = scope["state"]["abort"]
-        """Cut the connection at once, also under a send that waits for the client to read."""
+        self._reset: Callable[[], Awaitable[None]] = scope["state"]["abort"]
 
     def header(self, name: str) -> str | None:
         """A request header, by its lower-case name."""
@@ -95,3 +94,7 @@ class WebSocket:
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame; silently nothing once the client is gone."""
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def abort(self) -> None:
+        """Cut the connection at once, also under a send that waits for the client to read."""
+        await self._reset()
