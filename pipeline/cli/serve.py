@@ -91,9 +91,9 @@ def serve(
 
 
 def _chosen(texts: tuple[str, ...], path: Path | None) -> tuple["Fault", ...]:
-    from pipeline.server.faults.catalogue import parse_fault, read_faults
+    from pipeline.server.faults.catalogue import parse_faults, read_faults
 
-    return read_faults(path) if path else tuple(map(parse_fault, texts))
+    return read_faults(path) if path else parse_faults(texts)
 
 
 def _catalogue_lines() -> Iterator[str]:

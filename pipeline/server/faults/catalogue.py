@@ -8,7 +8,8 @@ count = 3
 """
 
 import inspect
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 
@@ -22,6 +23,8 @@ from pipeline.vocabulary.records import kinds_of, parse_record, record_problem
 
 MAX_FAULTS: Final = 64
 """At work at once; there are fewer kinds."""
+MAX_OF_A_KIND: Final = 3
+"""Likewise: each that repeats events doubles what those before it say."""
 
 Fault = (
     door.RefuseUpgrade
@@ -89,6 +92,15 @@ class Entry(NamedTuple):
     """What a client must make of it."""
 
 
+def parse_faults(texts: Sequence[str]) -> tuple[Fault, ...]:
+    """Faults as on the command line.
+
+    Raises:
+        ConfigurationError: names the fault and the field.
+    """
+    return _bounded(tuple(map(parse_fault, texts)))
+
+
 def parse_fault(text: str) -> Fault:
     """A fault as on the command line: `late_deltas count=3`.
 
@@ -121,7 +133,7 @@ def convert_faults(tree: object) -> tuple[Fault, ...]:
     found = [record_problem(f"fault {place}", fault, KINDS, "fault") for place, fault in enumerate(tree, 1)]
     if problems := [problem for problem in found if problem]:
         raise ConfigurationError(problems)
-    return msgspec.convert(tree, tuple[Fault, ...])
+    return _bounded(msgspec.convert(tree, tuple[Fault, ...]))
 
 
 def catalogue() -> Iterator[Entry]:
@@ -135,6 +147,15 @@ def catalogue() -> Iterator[Entry]:
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a list of faults, with the words of the catalogue as descriptions."""
     return msgspec.json.schema(tuple[Fault, ...])
+
+
+def _bounded(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """The same faults. Raises ConfigurationError if there are too many of a kind."""
+    counts = Counter(str(fault.__struct_config__.tag) for fault in faults)
+    problem = f"is given more than {MAX_OF_A_KIND} times"
+    if problems := [Problem(name, problem) for name, count in counts.items() if count > MAX_OF_A_KIND]:
+        raise ConfigurationError(problems)
+    return faults
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:

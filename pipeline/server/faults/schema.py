@@ -55,7 +55,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 
     Attributes:
         after_s: not before so long after it began to work on the connection.
-        turn: only while the newest response is the n-th of the connection; 0 is before the first.
+        turn: only while the newest response is the n-th of the connection, counted while any fault is at work; 0 is
+            before the first.
         connections: only on the first so many connections since the fault was chosen.
         probability: of striking at an occasion.
         times: at most so often on a connection.
@@ -115,12 +116,12 @@ class Scene:
     def __init__(self, now: float) -> None:
         self.now = now
         self.turn = 0
-        self._begun_s = now
         self.active: dict[str, Json] = {}
         self.audio_ms = 0.0
         self.delta: Json | None = None
         self._item_responses: dict[str, str] = {}
         self._bytes_per_ms = 48
+        self._begun_s = now
         self._ids = 0
 
     @property

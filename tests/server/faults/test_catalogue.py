@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.server.faults.catalogue import COMMON, KINDS, catalogue, convert_faults, parse_fault, read_faults, schema
+from pipeline.server.faults.catalogue import (
+    COMMON,
+    KINDS,
+    catalogue,
+    convert_faults,
+    parse_fault,
+    parse_faults,
+    read_faults,
+    schema,
+)
 from pipeline.server.faults.endings import CloseFault
 from pipeline.server.faults.replies import LateDeltas
 from pipeline.vocabulary.errors import ConfigurationError
@@ -83,6 +92,9 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, text: str, says
 def test_too_many_faults_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="at most 64"):
         convert_faults([{"type": "burst"}] * 65)
+    assert len(parse_faults(["burst"] * 3)) == 3
+    with pytest.raises(ConfigurationError, match="burst: is given more than 3 times"):
+        parse_faults(["drop", *["burst"] * 4])
 
 
 def test_the_schema_describes_every_fault() -> None:
