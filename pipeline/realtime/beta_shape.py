@@ -49,6 +49,8 @@ _RESPONSE: Mapping[str, _Path] = {
     **{name: _SESSION[name] for name in ("modalities", "voice", "output_audio_format", "max_response_output_tokens")},
     **{name: (name,) for name in ("conversation", "metadata", "input", "instructions", "tools", "tool_choice")},
 }
+_WITHOUT_EFFECT = frozenset({"temperature", "client_secret"})
+"""GA has no temperature; what a secret says about its expiry is the business of REST."""
 _PART_TYPES = {"output_text": "text", "output_audio": "audio"}
 _RENAMED = BETA_NAMES | {"conversation.item.added": "conversation.item.created"}
 _NEVER_SAID = frozenset({"conversation.item.done"})
@@ -72,6 +74,7 @@ class BetaShape:
                 self._temperature = session.get("temperature", self._temperature)
                 return {**event, "session": {"type": "realtime", **_to_ga(session, _SESSION, "session")}}
             case {"type": "transcription_session.update", "session": dict(session)}:
+                session = {name: value for name, value in session.items() if name != "modalities"}  # it answers nothing
                 moved = _to_ga(session, _TRANSCRIPTION, "session")
                 return {**event, "type": "session.update", "session": {"type": "transcription", **moved}}
             case {"type": "response.create", "response": dict(response)}:
@@ -130,7 +133,7 @@ def _to_ga(flat: Json, places: Mapping[str, _Path], what: str) -> Json:
     """Put every field where GA has it."""
     moved: Json = {}
     for name, value in flat.items():
-        if name == "temperature":  # GA has none
+        if name in _WITHOUT_EFFECT:
             continue
         if name not in places:
             raise ClientEventError("unknown_parameter", f"Unknown parameter: '{what}.{name}'.", f"{what}.{name}")
