@@ -111,7 +111,12 @@ def test_whatever_a_client_sets_is_shown_as_it_was_set(names: set[str]) -> None:
 
 def test_a_transcription_session_has_names_of_its_own() -> None:
     shape = BetaShape()
-    wanted = {"input_audio_format": "pcm16", "turn_detection": None, "modalities": ["text"], "client_secret": {}}
+    wanted: dict[str, Any] = {
+        "input_audio_format": "pcm16",
+        "turn_detection": None,
+        "modalities": ["text"],
+        "client_secret": {},
+    }
     asked = event("transcription_session.update", session=wanted)
     translated = shape.to_ga(asked)
     assert (translated["type"], translated["session"]) == (
