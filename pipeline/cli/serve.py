@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from pipeline.cli import say
 from pipeline.cli.options import Config, Json, Lifeline, Port, Set, announce, hold_lifeline, port_override
-from pipeline.edges.keys import read_api_key
-from pipeline.server.engines.loader import offline_engines
+from pipeline.edges.keys import CHAT, read_api_key
+from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import UsageError
 
@@ -59,7 +59,9 @@ def serve(
 ) -> int:
     """Run the local Realtime server: real recognition and a real voice, offline.
 
-    With a key configured (OPENAI_API_KEY and its kin) only that key may mint client secrets, else anybody may.
+    With a key configured (OPENAI_API_KEY and its kin) only that key may mint client secrets, else anybody may. The key
+    of the service that the brain "chat" asks is CHAT_API_KEY, or likewise a file or a systemd credential.
+
     Faults can also be changed while it runs, over /talkwire/faults and /talkwire/sessions on the same port.
     """
     if list_faults:
@@ -79,7 +81,7 @@ def serve(
     chosen = _chosen(fault, faults)
     overrides = [*set_, *port_override("server", port), *([f"server.dialect={dialect}"] if dialect else [])]
     settings = load(config, overrides).server
-    engines = offline_engines(settings)
+    engines = load_engines(settings, read_api_key(os.environ, CHAT))
     key = read_api_key(os.environ)
     log_to_stderr()
     shutdown = trio.Event()

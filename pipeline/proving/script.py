@@ -15,15 +15,15 @@ from typing import Annotated, Any, Final, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from pipeline.proving.toxics import Toxic
+from pipeline.proving.catalogue import Toxic
 from pipeline.vocabulary.configuration import printable, read
 from pipeline.vocabulary.errors import ConfigurationError, Problem
-from pipeline.vocabulary.records import field_problem, kinds_of, parse_record, record_problem
+from pipeline.vocabulary.records import convert_records, field_problem, kinds_of, parse_record, record_problem
 
 MAX_STEPS: Final = 10_000
 """More is no script of a person."""
 MAX_TOXICS: Final = 16
-"""At work at once; there are eleven kinds."""
+"""At work at once; there are seventeen kinds."""
 
 _KINDS: Final[dict[str, type[Toxic]]] = kinds_of(get_args(Toxic))
 
@@ -55,6 +55,15 @@ def read_script(path: Path) -> list[Step]:
         if after.at_s < before.at_s:
             raise ConfigurationError([Problem(f"step {number}, at_s", "must not be before the step above it")])
     return made
+
+
+def parse_toxics(trees: object) -> tuple[Toxic, ...]:
+    """A list of toxics as tables, as a step holds them.
+
+    Raises:
+        ConfigurationError: lists every toxic that is wrong with its place, its type and the field.
+    """
+    return convert_records(trees, _KINDS, "toxic", at_most=MAX_TOXICS)
 
 
 def parse_toxic(text: str) -> Toxic:

@@ -51,6 +51,20 @@ def parse_record(text: str, kinds: Kinds[RecordT], noun: str) -> RecordT:
     return msgspec.convert(tree, kinds[kind])
 
 
+def convert_records(tree: object, kinds: Kinds[RecordT], noun: str, *, at_most: int) -> tuple[RecordT, ...]:
+    """A list of tables as records.
+
+    Raises:
+        ConfigurationError: lists every problem with the record's place and the field it is in.
+    """
+    if not isinstance(tree, list) or len(tree) > at_most:
+        raise ConfigurationError([Problem(f"{noun}s", f"must be a list of at most {at_most} tables")])
+    found = [record_problem(f"{noun} {place}", record, kinds, noun) for place, record in enumerate(tree, 1)]
+    if problems := [problem for problem in found if problem]:
+        raise ConfigurationError(problems)
+    return tuple(msgspec.convert(record, kinds[record["type"]]) for record in tree)
+
+
 def record_problem(where: str, tree: object, kinds: Kinds[RecordT], noun: str) -> Problem | None:
     """The first thing wrong with a table that is to be one of `kinds`; `where` tells people which table it is."""
     kind = tree.get("type") if isinstance(tree, Mapping) else None

@@ -13,7 +13,7 @@ from msgspec import structs
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
-from pipeline.server.engines.loader import offline_engines
+from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.signals import Secret
 
@@ -32,7 +32,7 @@ async def test_a_question_is_heard_and_answered_aloud() -> None:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             run = functools.partial(
-                serve, SETTINGS, offline_engines(SETTINGS), api_key=Secret("k"),
+                serve, SETTINGS, load_engines(SETTINGS), api_key=Secret("k"),
                 listening=ports.append, ready=lambda _: loaded.set(), shutdown=shutdown,
             )  # fmt: skip
             nursery.start_soon(run)

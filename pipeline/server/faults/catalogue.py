@@ -19,7 +19,7 @@ from pipeline.server.faults import door, endings, refusals, replies, sound, turn
 from pipeline.server.faults.schema import Fault as FaultBase
 from pipeline.vocabulary.configuration import printable, read
 from pipeline.vocabulary.errors import ConfigurationError, Problem
-from pipeline.vocabulary.records import kinds_of, parse_record, record_problem
+from pipeline.vocabulary.records import convert_records, kinds_of, parse_record
 
 MAX_FAULTS: Final = 64
 """At work at once; there are fewer kinds."""
@@ -128,12 +128,7 @@ def convert_faults(tree: object) -> tuple[Fault, ...]:
     Raises:
         ConfigurationError: lists every problem with the fault and the field it is in.
     """
-    if not isinstance(tree, list) or len(tree) > MAX_FAULTS:
-        raise ConfigurationError([Problem("faults", f"must be a list of at most {MAX_FAULTS} tables")])
-    found = [record_problem(f"fault {place}", fault, KINDS, "fault") for place, fault in enumerate(tree, 1)]
-    if problems := [problem for problem in found if problem]:
-        raise ConfigurationError(problems)
-    return _bounded(msgspec.convert(tree, tuple[Fault, ...]))
+    return _bounded(convert_records(tree, KINDS, "fault", at_most=MAX_FAULTS))
 
 
 def catalogue() -> Iterator[Entry]:

@@ -78,7 +78,7 @@ def test_faults_in_a_file_keep_their_order(tmp_path: Path) -> None:
             '[[fault]]\ntype = "drop"\nat = 1\n[[fault]]\ntype = "burst"\n[[fault]]\ncode = 1\n',
             ["fault 1, drop, at: unknown field", "fault 3, type: is not a fault"],
         ),
-        ("[[fault", ["faults.toml is not TOML (end of document)"]),
+        ("[[fault", ["faults.toml is not TOML (line 1"]),
     ],
 )
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path, text: str, says: list[str]) -> None:
