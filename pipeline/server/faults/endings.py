@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from pipeline.server.faults.schema import ClockFault, Close, Drop, Here, Milliseconds, Move, Say
+from pipeline.server.faults.schema import ClockFault, Close, Drop, Here, Milliseconds, Say
 
 CloseCode = Annotated[int, Meta(ge=1000, le=4999)]
 
@@ -26,7 +26,7 @@ class SessionExpired(_Ending, frozen=True, kw_only=True, tag="session_expired"):
     Client: reconnects at once and restores, although its loop ended quietly.
     """
 
-    def rings(self, here: Here) -> Iterable[Move]:
+    def rings(self, here: Here) -> Iterable[Say]:
         """As the service says it."""
         message = "Your session hit the maximum duration of 60 minutes."
         yield here.error("session_expired", message)
@@ -41,7 +41,7 @@ class CloseFault(_Ending, frozen=True, kw_only=True, tag="close"):
 
     code: CloseCode = 1011
 
-    def rings(self, _here: Here) -> Iterable[Move]:
+    def rings(self, _here: Here) -> Iterable[Say]:
         """The frame."""
         yield Say(Close(self.code, ""))
 
@@ -52,7 +52,7 @@ class DropFault(_Ending, frozen=True, kw_only=True, tag="drop"):
     Client: reconnects with backoff.
     """
 
-    def rings(self, _here: Here) -> Iterable[Move]:
+    def rings(self, _here: Here) -> Iterable[Say]:
         """The reset."""
         yield Say(Drop())
 

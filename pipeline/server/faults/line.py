@@ -8,7 +8,7 @@ faults both ways are as they are.
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from pipeline.realtime.events import Json
 from pipeline.server.faults.catalogue import Fault
 from pipeline.server.faults.door import Answer, DoorFault
 from pipeline.server.faults.replies import CANCEL_EVENT_ID
-from pipeline.server.faults.schema import Ask, ClockFault, Close, Drop, Effect, Here, Move, Say, Scene
+from pipeline.server.faults.schema import Ask, ClockFault, Close, Drop, Effect, Here, Say, Scene
 
 Frame = str | bytes | Close | Drop
 """What the client gets: a text or a binary frame, or the end of the connection."""
@@ -132,7 +132,8 @@ class FaultLine:
                     continue  # it waits for its turn
                 one.next_s = now + one.fault.period_s
                 if one.here.strikes():
-                    self._play(one.fault.rings(one.here), place + 1, now)
+                    for said in one.fault.rings(one.here):
+                        self._say(said, place + 1, now)
 
     def next_due_s(self) -> float:
         """When to call `tick` and `take_for_client` next."""
@@ -165,13 +166,6 @@ class FaultLine:
     def _forget_held(self) -> None:
         self._to_client.clear()
         self._held_chars = 0
-
-    def _play(self, moves: Iterable[Move], place: int, now: float) -> None:
-        for move in moves:
-            if isinstance(move, Say):
-                self._say(move, place, now)
-            else:
-                self._to_server.append(_text(move.event))
 
     def _say(self, say: Say, place: int, now: float, untouched: tuple[Json, str] | None = None) -> None:
         """Hand on what is said to the faults from `place` on; `untouched` spares writing again what none changed."""

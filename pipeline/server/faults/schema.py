@@ -97,7 +97,7 @@ class ClockFault(Fault, frozen=True, kw_only=True):
         """Whether something beside the clock is still to come."""
         return False
 
-    def rings(self, _here: "Here") -> Iterable[Move]:
+    def rings(self, _here: "Here") -> Iterable[Say]:
         """What happens."""
         return ()
 
@@ -171,11 +171,6 @@ class Scene:
     def delta_ms(self, event: Json) -> float:
         """How long the sound of a delta of the newest response is."""
         return len(event["delta"]) * 3 / 4 / self._bytes_per_ms
-
-    @property
-    def silence(self) -> bytes:
-        """20 ms of nothing in the format of the newest response (µ-law and A-law: nearly)."""
-        return bytes(960) if self._bytes_per_ms == 48 else b"\xff" * 160
 
 
 class Here:

@@ -49,7 +49,7 @@ class FalseStart(ClockFault, frozen=True, kw_only=True, tag="false_start"):
         """Again and again."""
         return self.every_s
 
-    def rings(self, here: Here) -> Iterable[Move]:
+    def rings(self, here: Here) -> Iterable[Say]:
         """One or two events."""
         item_id, start_ms, length_ms = here.scene.new_id("item_fault_"), int(here.scene.elapsed_s * 1_000), 300
         kind = "input_audio_buffer.speech_started"

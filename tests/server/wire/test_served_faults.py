@@ -2,8 +2,9 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import pytest
@@ -142,14 +143,47 @@ async def test_frames_that_are_no_events_arrive_as_they_are(serving: Serving) ->
     assert json.loads(whole)["type"] == "session.created"
 
 
-async def test_a_session_that_is_held_up_too_much_is_too_slow(
-    serving: Serving, monkeypatch: pytest.MonkeyPatch
+async def test_a_session_waits_while_too_much_is_kept(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.server.faulty_socket.MAX_HELD_CHARS", 20_000)
+    async with serving("underrun real_time_factor=5 jitter_ms=0") as server, server.client() as client:
+        await client.say(ASK, CREATE)
+        events = await client.until("response.done")
+        assert len([event for event in events if event["type"] == "response.output_audio.delta"]) == 9
+        await client.pong()
+
+
+async def test_a_session_that_waits_too_long_is_too_slow(
+    serving: Serving, voice: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.server.faulty_socket.MAX_HELD_CHARS", 20_000)
-    monkeypatch.setattr("pipeline.server.outbox.MAX_UNSENT_BYTES", 20_000)
-    async with serving("underrun real_time_factor=0.05") as server, server.client() as client:
+    monkeypatch.setattr("pipeline.server.outbox.MAX_UNSENT_BYTES", 50_000)
+    monkeypatch.setattr("pipeline.server.session.GOODBYE_S", 0.05)
+    waiting = threading.Event()
+    voice.between = lambda: voice.spoken and waiting.wait(10)
+    async with serving("underrun real_time_factor=0.05 jitter_ms=0") as server, server.client() as client:
         await client.say(ASK, CREATE)
-        assert (await client.closing())[1] in {1006, 1013}
+        await client.until("response.output_audio.delta")
+        waiting.set()
+        assert (await client.closing())[1] == 1006, "it could not even be told"
+
+
+async def test_a_client_that_does_not_answer_a_close_frame_is_cut(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.server.faulty_socket.UNANSWERED_CLOSE_S", 0.05)
+    async with serving("close code=1012") as server, await trio.open_tcp_stream("127.0.0.1", server.port) as line:
+        await line.send_all(
+            b"GET /v1/realtime?model=m HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Authorization: Bearer sk-right\r\n\r\n"
+        )
+        received = b""
+        with suppress(trio.BrokenResourceError):
+            while chunk := await line.receive_some():
+                received += chunk
+        assert b"\x88\x02\x03\xf4" in received  # a close frame with code 1012 (RFC 6455 §5.5.1)
+        while await server.sessions():
+            await trio.lowlevel.checkpoint()
 
 
 # the control API
