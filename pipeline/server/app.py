@@ -4,7 +4,6 @@ A thin shell: who may come in is decided in `admission.py`, what is said in `con
 purpose in `faults/`.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,8 +27,9 @@ from pipeline.server.fault_board import FaultBoard
 from pipeline.server.faults.catalogue import Fault
 from pipeline.server.faults.door import ExpiredKey
 from pipeline.server.faulty_socket import FaultySocket
+from pipeline.server.ids import new_id
 from pipeline.server.listener import bind, serve_connections
-from pipeline.server.rest import rest_app
+from pipeline.server.rest.app import rest_app
 from pipeline.server.session import Session
 from pipeline.server.websocket import Disconnected, Message, WebSocket
 from pipeline.vocabulary.addresses import is_loopback
@@ -110,8 +110,8 @@ class _App:
         self._admission = Admission(
             api_key, voice=settings.voice, max_sessions=settings.max_sessions, dialect=self._dialect
         )
-        self._rest = rest_app(self._admission, unix_now)
-        self._control = control_app(board, self._admission.may_mint)
+        self._rest = rest_app(self._admission, self.engines, settings, unix_now)
+        self._control = control_app(board, self._admission.may_use_rest)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -176,11 +176,6 @@ async def _refuse(socket: WebSocket, refusal: Refusal) -> None:
     body = ErrorBody(type="invalid_request_error", code=refusal.code, message=refusal.message)
     await socket.send(encode(ErrorEvent(event_id=new_id("event"), error=body)))
     await socket.close(refusal.close_code, refusal.reason)
-
-
-def new_id(prefix: str) -> str:
-    """A fresh id: `item_` and 21 characters nobody can guess."""
-    return f"{prefix}_{secrets.token_urlsafe(16)[:21]}"
 
 
 def unix_now() -> float:

@@ -5,7 +5,7 @@
     GET              /talkwire/sessions                who is connected
     PUT              /talkwire/sessions/{id}/faults    those of one open session
 
-The body of a PUT is `{"faults": [{"type": "late_deltas", "count": 3}]}`. Who may mint client secrets may do this.
+The body of a PUT is `{"faults": [{"type": "late_deltas", "count": 3}]}`. Who may use REST may do this.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,8 @@ from litestar.exceptions import HTTPException, NotAuthorizedException
 
 from pipeline.server.fault_board import FaultBoard
 from pipeline.server.faults.catalogue import Fault, catalogue, convert_faults, schema
+from pipeline.server.rest.refusal import RequestRefusedError
+from pipeline.server.rest.requests import BODY_DEADLINE_S, body_deadline
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.signals import Secret
 
@@ -32,7 +34,7 @@ def control_app(board: FaultBoard, may_control: Callable[[Secret], bool]) -> Lit
     def admit(request: Request[Any, Any, Any]) -> None:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not may_control(Secret(bearer.strip())):
-            raise NotAuthorizedException("a bearer that may mint client secrets is needed")
+            raise NotAuthorizedException("a bearer that may use REST is needed")
 
     @get("/talkwire/faults")
     async def shown() -> Response[bytes]:
@@ -40,7 +42,7 @@ def control_app(board: FaultBoard, may_control: Callable[[Secret], bool]) -> Lit
 
     @put("/talkwire/faults", request_max_body_size=MAX_BODY_BYTES)
     async def chosen(request: Request[Any, Any, Any]) -> Response[bytes]:
-        board.choose(_asked(await request.body()))
+        board.choose(await _asked(request))
         return _faults(board)
 
     @delete("/talkwire/faults", status_code=200)
@@ -63,7 +65,7 @@ def control_app(board: FaultBoard, may_control: Callable[[Secret], bool]) -> Lit
 
     @put("/talkwire/sessions/{session_id:str}/faults", request_max_body_size=MAX_BODY_BYTES)
     async def changed(request: Request[Any, Any, Any]) -> Response[bytes]:
-        session_id, faults = request.path_params["session_id"], _asked(await request.body())
+        session_id, faults = request.path_params["session_id"], await _asked(request)
         session = board.sessions.get(session_id)
         if session is None:
             raise HTTPException("there is no such session", status_code=404)
@@ -75,14 +77,16 @@ def control_app(board: FaultBoard, may_control: Callable[[Secret], bool]) -> Lit
         openapi_config=None,
         logging_config=None,  # the process decides where its log goes
         before_request=admit,
-        exception_handlers={HTTPException: _http_error, ConfigurationError: _refused},
+        exception_handlers={HTTPException: _http_error, RequestRefusedError: _late, ConfigurationError: _refused},
     )
 
 
-def _asked(body: bytes) -> tuple[Fault, ...]:
+async def _asked(request: Request[Any, Any, Any]) -> tuple[Fault, ...]:
+    with body_deadline(BODY_DEADLINE_S):
+        body = await request.body()
     try:
         tree = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ConfigurationError([Problem("", "the body is not JSON")]) from None
     if not isinstance(tree, dict) or tree.keys() != {"faults"}:
         raise ConfigurationError([Problem("", 'the body must be {"faults": [...]} and hold nothing else')])
@@ -96,6 +100,10 @@ def _faults(board: FaultBoard) -> Response[bytes]:
 def _refused(_: Request[Any, Any, Any], error: ConfigurationError) -> Response[bytes]:
     problems = [{"field": problem.path or None, "message": problem.message} for problem in error.problems]
     return _error(400, error.message, problems)
+
+
+def _late(_: Request[Any, Any, Any], error: RequestRefusedError) -> Response[bytes]:
+    return _error(error.status, error.message, [])
 
 
 def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

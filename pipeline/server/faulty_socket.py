@@ -93,10 +93,7 @@ class FaultySocket(DialectSocket):
                 with trio.CancelScope() as self._reading:  # cancelled when a fault has something for the server
                     self._hear(await super().receive())
             else:
-                message = await super().receive()
-                if not self.line.at_work:
-                    return message
-                self._hear(message)
+                self._hear(await super().receive())
         return self._for_server.popleft()
 
     async def send(self, content: str | bytes) -> None:
@@ -139,6 +136,9 @@ class FaultySocket(DialectSocket):
         await self.abort()
 
     def _hear(self, message: str | bytes) -> None:
+        if not self.line.at_work:
+            self._for_server.append(message)
+            return
         self.line.client_said(message, trio.current_time())
         self._wake()
 
@@ -161,7 +161,7 @@ class FaultySocket(DialectSocket):
     async def _perform(self, frame: Frame) -> None:
         match frame:
             case Close(code, reason):
-                await super().close(code, reason)
+                await self._send_close(code, reason)  # the session is reading, and will hear the answer
             case Drop():
                 await self.abort()
             case _:

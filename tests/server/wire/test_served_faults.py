@@ -239,6 +239,7 @@ async def test_only_the_key_may_control(serving: Serving) -> None:
     ("body", "fields"),
     [
         (b"{", [None]),
+        (b'{"\xff": 1}', [None]),
         (b"[" * 60_000, [None]),
         ([], [None]),
         ({"faults": [], "more": 1}, [None]),
@@ -262,3 +263,13 @@ async def test_what_is_not_there_is_404(serving: Serving) -> None:
     async with serving() as server:
         assert (await server.http("PUT", "/talkwire/sessions/sess_none/faults", {"faults": []})).status_code == 404
         assert (await server.http("GET", "/talkwire/else")).status_code == 404
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.server.control.BODY_DEADLINE_S", 0.05)
+    async with serving() as server, await trio.open_tcp_stream("127.0.0.1", server.port) as line:
+        await line.send_all(
+            b"PUT /talkwire/faults HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-right\r\n"
+            b"Content-Length: 50\r\n\r\n{"
+        )
+        assert (await line.receive_some()).startswith(b"HTTP/1.1 408 ")
