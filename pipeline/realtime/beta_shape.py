@@ -33,17 +33,12 @@ _SESSION: Mapping[str, _Path] = {
     "input_audio_noise_reduction": ("audio", "input", "noise_reduction"),
     "turn_detection": ("audio", "input", "turn_detection"),
     "max_response_output_tokens": ("max_output_tokens",),
-    **{name: (name,) for name in ("model", "instructions", "tools", "tool_choice", "tracing", "prompt", "include")},
+    **{name: (name,) for name in ("model", "instructions", "tools", "tool_choice", "tracing")},
 }
 _TRANSCRIPTION: Mapping[str, _Path] = {
-    name: _SESSION[name]
-    for name in (
-        "input_audio_format",
-        "input_audio_transcription",
-        "input_audio_noise_reduction",
-        "turn_detection",
-        "include",
-    )
+    **{name: _SESSION[name] for name in ("input_audio_format", "input_audio_transcription")},
+    **{name: _SESSION[name] for name in ("input_audio_noise_reduction", "turn_detection")},
+    "include": ("include",),
 }
 _RESPONSE: Mapping[str, _Path] = {
     **{name: _SESSION[name] for name in ("modalities", "voice", "output_audio_format", "max_response_output_tokens")},
