@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pipeline.realtime.dialects import Dialect
 from pipeline.realtime.events import Session
 from pipeline.server.client_secrets import CLIENT_SECRET_PREFIX, ClientSecrets, Issued
 from pipeline.server.session_settings import default_session, default_transcription_session, updated
@@ -28,6 +29,8 @@ class Admitted(NamedTuple):
     """A client that may come in, and the settings its session begins with."""
 
     settings: Session
+    expired: bool = False
+    """With a secret that has expired: it may come in, but nothing it asks for is done."""
 
     def session(self, session_id: str, *, expires_at: int) -> Session:
         """Those settings as a session of its own."""
@@ -50,10 +53,12 @@ class Admission:
         api_key: mints and connects; None lets any bearer that is no client secret pass for it.
         voice: what sessions speak with unless told otherwise.
         max_sessions: how many may be open at once.
+        dialect: how it refuses.
     """
 
-    def __init__(self, api_key: Secret | None, *, voice: str, max_sessions: int) -> None:
+    def __init__(self, api_key: Secret | None, *, voice: str, max_sessions: int, dialect: Dialect) -> None:
         self._api_key = api_key
+        self._dialect = dialect
         self._voice = voice
         self._max_sessions = max_sessions
         self._open_sessions = 0
@@ -77,6 +82,10 @@ class Admission:
             settings = updated(settings, wanted, voice_locked=False)
         return settings if self._issued.issue(secret, Issued(expires_at, settings), now) else None
 
+    def knows(self, key: Secret, now: float) -> bool:
+        """Whether this key or secret opens the door, for dialects whose door answers before the upgrade."""
+        return self._issued.find(key, now) is not None or self._is_api_key(key) or self._opens_expired(key, now)
+
     def admit(self, key: Secret, *, model: str, intent: str, beta: bool, now: float) -> Admitted | Refusal:
         """Let a client in, or say why not; everyone let in has to `leave`.
 
@@ -88,17 +97,18 @@ class Admission:
             now: unix time in s.
         """
         issued = self._issued.find(key, now)
-        if issued is None and not self._is_api_key(key):
+        expired = issued is None and self._opens_expired(key, now)
+        if issued is None and not expired and not self._is_api_key(key):
             return BAD_KEY
-        if beta:
+        if beta and self._dialect.refuses_beta_header:
             return BETA
         settings = self._settings(issued, model, intent)
         if isinstance(settings, Refusal):
             return settings
         if self._open_sessions >= self._max_sessions:
-            return FULL
+            return FULL._replace(close_code=self._dialect.full_close_code)
         self._open_sessions += 1
-        return Admitted(settings)
+        return Admitted(settings, expired)
 
     def _settings(self, issued: Issued | None, model: str, intent: str) -> Session | Refusal:
         if intent == "transcription":
@@ -108,7 +118,7 @@ class Admission:
             return issued.session if issued is not None and is_meant else default_transcription_session()
         if issued is not None and issued.session.type == "transcription":
             return issued.session
-        model = model or (issued and issued.session.model) or ""
+        model = model or (issued and issued.session.model) or self._dialect.default_model
         if not model:
             return NO_MODEL
         settings = issued.session if issued is not None else default_session(model, self._voice)
@@ -118,6 +128,9 @@ class Admission:
         """A session has ended."""
         assert self._open_sessions > 0, "only who came in can leave"
         self._open_sessions -= 1
+
+    def _opens_expired(self, key: Secret, now: float) -> bool:
+        return self._dialect.opens_for_expired and self._issued.has_expired(key, now)
 
     def _is_api_key(self, key: Secret) -> bool:
         if self._api_key is None:  # on loopback every bearer but a client secret passes for the key

@@ -2,14 +2,15 @@
 
 `anycorn.serve` is not used because anycorn shields every send: a peer that stops reading would hold its session, and
 the server's own shutdown, for as long as it likes. Here each ASGI scope carries `state["abort"]`, which closes the
-socket under such a send. Bypassing `serve` also bypasses its lifespan protocol, which breaks cancellation.
+socket under such a send, and `state["gate"]`, which faults shut. Bypassing `serve` also bypasses its lifespan protocol,
+which breaks cancellation.
 """
 
 import errno
 import functools
 import socket
 import struct
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import anyio.abc
@@ -20,6 +21,7 @@ from anycorn.typing import ASGIFramework, ConnectionState
 from anycorn.utils import wrap_app
 from anycorn.worker_context import WorkerContext
 
+from pipeline.server.gate import GatedStream
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 
 BACKLOG: Final = 128
@@ -75,15 +77,16 @@ async def serve_connections(listening: socket.socket, app: ASGIFramework) -> Non
 
     async def serve_one(stream: anyio.abc.SocketStream) -> None:
         raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - anyio's typed attributes, not Django
-        state = ConnectionState({"abort": functools.partial(_abort, stream, raw)})
-        await TCPServer(wrapped, config, context, state, stream).run()
+        gated = GatedStream(stream)
+        state = ConnectionState({"abort": functools.partial(_abort, gated, raw), "gate": gated})
+        await TCPServer(wrapped, config, context, state, cast("anyio.abc.SocketStream", gated)).run()
 
     async with await anyio.abc.SocketListener.from_socket(listening) as listener:
         await listener.serve(serve_one)
         raise AssertionError("a listener serves until it is cancelled")
 
 
-async def _abort(stream: anyio.abc.SocketStream, raw: socket.socket) -> None:
+async def _abort(stream: anyio.abc.ByteStream, raw: socket.socket) -> None:
     linger_none = struct.pack("ii", 1, 0)  # a reset: nothing that is still unsent lingers in the kernel
     with trio.CancelScope(shield=True):
         try:
