@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import trio
+
 from pipeline.vocabulary.signals import Secret
 
 SUBPROTOCOL: Final = "realtime"
@@ -28,8 +30,8 @@ class WebSocket:
         self._offered: list[str] = scope["subprotocols"]
         self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
-        self.abort: Callable[[], Awaitable[None]] = scope["state"]["abort"]
-        """Cut the connection at once, also under a send that waits for the client to read."""
+        self._reset: Callable[[], Awaitable[None]] = scope["state"]["abort"]
+        self._sending = trio.CancelScope()
 
     def header(self, name: str) -> str | None:
         """A request header, by its lower-case name."""
@@ -73,8 +75,15 @@ class WebSocket:
 
     async def send(self, text: str) -> None:
         """Send one text message; silently nothing once the client is gone."""
-        await self._send({"type": "websocket.send", "bytes": None, "text": text})
+        with trio.CancelScope() as self._sending:
+            await self._send({"type": "websocket.send", "bytes": None, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame; silently nothing once the client is gone."""
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        with trio.CancelScope() as self._sending:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def abort(self) -> None:
+        """Cut the connection at once, also under a send that waits for the client to read."""
+        await self._reset()
+        self._sending.cancel()  # anycorn now reports the end to a queue that may be full, and nobody may be reading it

@@ -1,0 +1,100 @@
+"""One accepted connection, as anycorn reads and writes it.
+
+It ends what anycorn would let go on. After a message that is too long anycorn sends its close frame and then keeps
+every byte that still comes: here nothing is handed on once a close frame has been sent. And for the body of a request
+anycorn waits for ever: here a connection on which nothing moves in either direction is over.
+"""
+
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import trio
+
+CLOSE_FRAME: Final = b"\x88"
+"""First byte of a final close frame (RFC 6455 §5.2); no HTTP response begins with it."""
+FAREWELL_S: Final = 1.0
+"""How long the last words may take to be read: to close while the peer still sends is a reset, which loses them."""
+SILENCE_S: Final = 60.0
+"""Nothing received and nothing sent for this long ends a connection. A WebSocket is never so quiet: it is pinged."""
+MAX_RECEIVE_BYTES: Final = 64 * 1024
+
+
+class SocketStream(anyio.abc.ByteStream):
+    """A TCP connection. Reading ends by itself after a close frame was sent and the peer had time to read it.
+
+    Args:
+        stream: what was accepted.
+        closed: called once it is closed, from whichever side.
+    """
+
+    def __init__(self, stream: trio.SocketStream, *, closed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._closed = closed
+        self._sends = 0
+        self._said_goodbye = False
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The socket, for its addresses."""
+        return {anyio.abc.SocketAttribute.raw_socket: lambda: self._stream.socket}
+
+    async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
+        """The next bytes; raises anyio's errors: EndOfStream, ClosedResourceError, BrokenResourceError."""
+        try:
+            if self._said_goodbye:
+                await self._read_out()
+                raise anyio.EndOfStream
+            data = await self._receive(max_bytes)
+        except trio.ClosedResourceError:
+            raise anyio.ClosedResourceError from None
+        except trio.BrokenResourceError as error:
+            raise anyio.BrokenResourceError from error
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """Send all of it; raises as `receive` does."""
+        self._sends += 1
+        self._said_goodbye = self._said_goodbye or item.startswith(CLOSE_FRAME)
+        try:
+            await self._stream.send_all(item)
+        except trio.ClosedResourceError:
+            raise anyio.ClosedResourceError from None
+        except trio.BrokenResourceError as error:
+            raise anyio.BrokenResourceError from error
+
+    async def send_eof(self) -> None:
+        """Nothing more will be sent; OSError if the peer is gone."""
+        self._stream.socket.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        """Close; what was sent still arrives."""
+        self._closed()
+        await self._stream.aclose()
+
+    async def abort(self) -> None:
+        """Reset the connection, also under a send that waits for the peer to read; what is unsent is dropped."""
+        with trio.CancelScope(shield=True):
+            try:
+                self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            except OSError:  # closed meanwhile
+                return
+            await self.aclose()
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        while True:
+            sends = self._sends
+            with trio.move_on_after(SILENCE_S):
+                return bytes(await self._stream.receive_some(max_bytes))
+            if self._sends == sends:
+                return b""
+
+    async def _read_out(self) -> None:
+        with trio.move_on_after(FAREWELL_S):
+            while await self._stream.receive_some(MAX_RECEIVE_BYTES):
+                pass
