@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.realtime.events import Session
 from pipeline.server.client_secrets import ClientSecrets, Issued
-from pipeline.server.session_settings import default_session, updated
+from pipeline.server.session_settings import default_session, default_transcription_session, updated
 from pipeline.vocabulary.signals import Secret
 
 
@@ -36,6 +36,9 @@ class Admitted(NamedTuple):
 
 BAD_KEY: Final = Refusal("invalid_api_key", "Incorrect API key or client secret provided, or it has expired.", 3000)
 NO_MODEL: Final = Refusal("missing_model", "You must provide a model parameter: /v1/realtime?model=...", 4000)
+MODEL_FOR_TRANSCRIPTION: Final = Refusal(
+    "invalid_model", "A transcription session takes no model in its URL; set it in session.audio.input.", 4000
+)
 BETA: Final = Refusal("beta_api_shape_disabled", "The beta API shape is not served; drop the OpenAI-Beta header.", 4000)
 FULL: Final = Refusal("session_limit_reached", "This server is at its limit of sessions; try again later.", 1013)
 
@@ -66,25 +69,50 @@ class Admission:
         Raises:
             ClientEventError: the wanted settings cannot be.
         """
-        settings = default_session((wanted and wanted.model) or "", self._voice)
+        if wanted is not None and wanted.type == "transcription":
+            settings = default_transcription_session()
+        else:
+            settings = default_session((wanted and wanted.model) or "", self._voice)
         if wanted is not None:
             settings = updated(settings, wanted, voice_locked=False)
         return settings if self._issued.issue(secret, Issued(expires_at, settings), now) else None
 
-    def admit(self, key: Secret, *, model: str, beta: bool, now: float) -> Admitted | Refusal:
-        """Let a client in, or say why not; everyone let in has to `leave`."""
+    def admit(self, key: Secret, *, model: str, intent: str, beta: bool, now: float) -> Admitted | Refusal:
+        """Let a client in, or say why not; everyone let in has to `leave`.
+
+        Args:
+            key: API key or client secret.
+            model: the model named in the URL, empty if none is.
+            intent: likewise; `transcription` asks for a session that only writes down what is said.
+            beta: the client speaks the beta's shape.
+            now: unix time in s.
+        """
         issued = self._issued.find(key, now)
         if issued is None and not self._is_api_key(key):
             return BAD_KEY
         if beta:
             return BETA
-        if not model:
-            return NO_MODEL
+        settings = self._settings(issued, model, intent)
+        if isinstance(settings, Refusal):
+            return settings
         if self._open_sessions >= self._max_sessions:
             return FULL
         self._open_sessions += 1
+        return Admitted(settings)
+
+    def _settings(self, issued: Issued | None, model: str, intent: str) -> Session | Refusal:
+        if intent == "transcription":
+            if model:
+                return MODEL_FOR_TRANSCRIPTION
+            is_meant = issued is not None and issued.session.type == "transcription"
+            return issued.session if issued is not None and is_meant else default_transcription_session()
+        if issued is not None and issued.session.type == "transcription":
+            return issued.session
+        model = model or (issued and issued.session.model) or ""
+        if not model:
+            return NO_MODEL
         settings = issued.session if issued is not None else default_session(model, self._voice)
-        return Admitted(msgspec.structs.replace(settings, model=model))
+        return msgspec.structs.replace(settings, model=model)
 
     def leave(self) -> None:
         """A session has ended."""

@@ -106,7 +106,11 @@ class _App:
             return
         await socket.accept()
         answer = self._admission.admit(
-            socket.key, model=socket.parameter("model"), beta=socket.header("openai-beta") is not None, now=unix_now()
+            socket.key,
+            model=socket.parameter("model"),
+            intent=socket.parameter("intent"),
+            beta=socket.header("openai-beta") is not None,
+            now=unix_now(),
         )
         match answer:
             case Refusal():

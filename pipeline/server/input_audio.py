@@ -63,6 +63,10 @@ class InputAudioBuffer:
         self._drop(size)
         return taken
 
+    def peek(self, start_ms: float, end_ms: float) -> bytes:
+        """The sound from `start_ms` to `end_ms`, which stays."""
+        return bytes(self._sound[max(0, self._offset(start_ms)) : max(0, self._offset(end_ms))])
+
     def take_all(self) -> bytes:
         """Commit everything."""
         return self.take(0, math.inf)

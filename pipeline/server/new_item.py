@@ -1,13 +1,13 @@
 """What a client may put into a conversation with `conversation.item.create`. Pure."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pipeline.realtime.codec import ClientEventError, audio_bytes
 from pipeline.realtime.events import AudioFormat, ContentPart, Item
-from pipeline.server.audio_format import bytes_per_ms, sample_bytes
+from pipeline.server.audio_format import PCM, bytes_per_ms, sample_bytes
 from pipeline.server.input_audio import MAX_BUFFER_MS
 from pipeline.server.items import Items, text_of
 from pipeline.vocabulary.errors import ProtocolError
@@ -16,39 +16,33 @@ MAX_ITEM_CHARACTERS: Final = 65_536
 """Text of one item: times the number of items it bounds the memory of a conversation at 32 MB."""
 MAX_ITEM_ID_CHARACTERS: Final = 64
 
+PICTURE_URIS: Final = ("data:image/png;base64,", "data:image/jpeg;base64,")
+"""How a picture begins; this server fetches none from elsewhere."""
+
 _PARTS: Final = {
     "system": {"input_text"},
-    "user": {"input_text", "input_audio"},
+    "user": {"input_text", "input_audio", "input_image"},
     "assistant": {"output_text", "text"},
 }
-"""Content each role may have. Pictures are refused: nothing here could look at them."""
+"""Content each role may have. Only a brain that can look at pictures sees them; the shipped one answers the words."""
 
 
-def accepted_item(
-    item: Item, items: Items, new_id: Callable[[str], str], audio_format: AudioFormat
-) -> tuple[Item, bytes]:
-    """The item as it enters the conversation, and its sound (in the session's format) if its words are yet to be found.
+class Accepted(NamedTuple):
+    """An item as it enters the conversation, its sound in the session's format, and whether its words are known."""
+
+    item: Item
+    sound: bytes
+    has_words: bool
+
+
+def accepted_item(item: Item, items: Items, new_id: Callable[[str], str], audio_format: AudioFormat) -> Accepted:
+    """The item as it enters the conversation.
 
     Raises:
         ClientEventError: naming the field that is missing or cannot be.
     """
-    sound = b""
-    match item.type:
-        case "message":
-            sound = _check_message(item, audio_format)
-        case "function_call":
-            _require(item.name, "item.name")
-            _require(item.arguments, "item.arguments")
-        case "function_call_output":
-            _require(item.output, "item.output")
-            _check_call_exists(_require(item.call_id, "item.call_id"), items)
-        case _:
-            raise _invalid("item.type", "Supported values are: 'message', 'function_call' and 'function_call_output'.")
-    if len(text_of(item)) > MAX_ITEM_CHARACTERS:
-        message = f"Invalid 'item': at most {MAX_ITEM_CHARACTERS} characters of text."
-        raise ClientEventError("string_above_max_length", message, "item")
-    if item.id is not None and not 0 < len(item.id) <= MAX_ITEM_ID_CHARACTERS:
-        raise _invalid("item.id", f"Expected 1 to {MAX_ITEM_ID_CHARACTERS} characters.")
+    sound = _check(item, "item", _call_ids(entry.item for entry in items), audio_format)
+    has_words = all(part.transcript for part in item.content or [] if part.type == "input_audio")
     silent = [msgspec.structs.replace(part, audio=None) for part in item.content or []]
     accepted = msgspec.structs.replace(
         item,
@@ -57,7 +51,31 @@ def accepted_item(
         status="completed",
         content=silent if item.type == "message" else None,
     )
-    return accepted, sound
+    return Accepted(accepted, sound, has_words)
+
+
+def referenced_items(wanted: Sequence[Item], items: Items) -> list[Item]:
+    """The `input` of a response: items of the conversation by reference, others as they are given.
+
+    Raises:
+        ClientEventError: naming the field that is missing or cannot be.
+    """
+    found: list[Item] = []
+    calls = _call_ids(entry.item for entry in items)
+    for index, item in enumerate(wanted):
+        path = f"response.input[{index}]"
+        if item.type == "item_reference":
+            entry = items.find(_require(item.id, f"{path}.id"))
+            if entry is None:
+                raise _invalid(f"{path}.id", f"There is no item with id '{item.id}'.")
+            found.append(entry.item)
+            continue
+        _check(item, path, calls | _call_ids(found), PCM)
+        for number, part in enumerate(item.content or []):
+            if part.type == "input_audio":  # its words would have to be found first, for an item nobody has
+                _require(part.transcript, f"{path}.content[{number}].transcript")
+        found.append(msgspec.structs.replace(item, id=None))
+    return found
 
 
 def decoded_audio(audio: str, param: str) -> bytes:
@@ -72,38 +90,68 @@ def decoded_audio(audio: str, param: str) -> bytes:
         raise ClientEventError("invalid_value", f"Invalid '{param}'. Expected base64-encoded audio.", param) from None
 
 
-def _check_message(item: Item, audio_format: AudioFormat) -> bytes:
+def _check(item: Item, path: str, call_ids: Collection[str], audio_format: AudioFormat) -> bytes:
+    """The item's sound."""
+    sound = b""
+    match item.type:
+        case "message":
+            sound = _check_message(item, path, audio_format)
+        case "function_call":
+            _require(item.name, f"{path}.name")
+            _require(item.arguments, f"{path}.arguments")
+        case "function_call_output":
+            _require(item.output, f"{path}.output")
+            if _require(item.call_id, f"{path}.call_id") not in call_ids:
+                message = f"Tool call ID '{item.call_id}' not found in conversation."
+                raise ClientEventError("invalid_tool_call_id", message, f"{path}.call_id")
+        case _:
+            supported = "'message', 'function_call' and 'function_call_output'"
+            raise _invalid(f"{path}.type", f"Supported values are: {supported}.")
+    if len(text_of(item)) > MAX_ITEM_CHARACTERS:
+        message = f"Invalid '{path}': at most {MAX_ITEM_CHARACTERS} characters of text."
+        raise ClientEventError("string_above_max_length", message, path)
+    if item.id is not None and not 0 < len(item.id) <= MAX_ITEM_ID_CHARACTERS:
+        raise _invalid(f"{path}.id", f"Expected 1 to {MAX_ITEM_ID_CHARACTERS} characters.")
+    return sound
+
+
+def _check_message(item: Item, path: str, audio_format: AudioFormat) -> bytes:
     allowed = _PARTS.get(item.role or "")
     if allowed is None:
-        raise _invalid("item.role", "Supported values are: 'system', 'user' and 'assistant'.")
+        raise _invalid(f"{path}.role", "Supported values are: 'system', 'user' and 'assistant'.")
     if not item.content:
-        raise _missing("item.content")
+        raise _missing(f"{path}.content")
     sound = b""
     for index, part in enumerate(item.content):
-        path = f"item.content[{index}]"
+        here = f"{path}.content[{index}]"
         if part.type in {"output_audio", "audio"} and item.role == "assistant":
-            raise _missing(f"{path}.text")  # as the service answers: assistant's sound cannot be restored
+            raise _missing(f"{here}.text")  # as the service answers: assistant's sound cannot be restored
         if part.type not in allowed:
-            raise _invalid(f"{path}.type", f"Supported values are: {', '.join(map(repr, sorted(allowed)))}.")
-        sound += _check_part(part, path, sample_bytes(audio_format))
+            raise _invalid(f"{here}.type", f"Supported values are: {', '.join(map(repr, sorted(allowed)))}.")
+        sound += _check_part(part, here, sample_bytes(audio_format))
     if len(sound) > MAX_BUFFER_MS * bytes_per_ms(audio_format):
-        raise _invalid("item.content", f"At most {MAX_BUFFER_MS // 1000} s of sound.")
+        raise _invalid(f"{path}.content", f"At most {MAX_BUFFER_MS // 1000} s of sound.")
     return sound
 
 
 def _check_part(part: ContentPart, path: str, sample_size: int) -> bytes:
-    """The part's sound, if its words are unknown."""
-    if part.type != "input_audio":
-        _require(part.text, f"{path}.text")
-        return b""
-    sound = decoded_audio(_require(part.audio, f"{path}.audio"), f"{path}.audio")
-    return b"" if part.transcript else sound[: len(sound) // sample_size * sample_size]
+    """The part's sound."""
+    match part.type:
+        case "input_audio":
+            sound = decoded_audio(_require(part.audio, f"{path}.audio"), f"{path}.audio")
+            return sound[: len(sound) // sample_size * sample_size]
+        case "input_image":
+            if not _require(part.image_url, f"{path}.image_url").startswith(PICTURE_URIS):
+                raise _invalid(f"{path}.image_url", "Expected a data URI of a PNG or JPEG picture in base64.")
+            if part.detail not in {None, "auto", "low", "high"}:
+                raise _invalid(f"{path}.detail", "Supported values are: 'auto', 'low' and 'high'.")
+        case _:
+            _require(part.text, f"{path}.text")
+    return b""
 
 
-def _check_call_exists(call_id: str, items: Items) -> None:
-    if not any(entry.item.type == "function_call" and entry.item.call_id == call_id for entry in items):
-        message = f"Tool call ID '{call_id}' not found in conversation."
-        raise ClientEventError("invalid_tool_call_id", message, "item.call_id")
+def _call_ids(items: Iterable[Item]) -> set[str]:
+    return {item.call_id for item in items if item.type == "function_call" and item.call_id}
 
 
 def _require(value: str | None, path: str) -> str:

@@ -5,8 +5,10 @@ from typing import Final
 
 import trio
 
-MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024
-"""Two minutes of sound in base64 ahead of a reader; a longer reply has been read in part by then."""
+MAX_UNSENT_BYTES: Final = 24 * 1024 * 1024
+"""Six minutes of sound in base64 ahead of a reader."""
+BUSY_BYTES: Final = 8 * 1024 * 1024
+"""From here on a client is not listened to until it has read some: it may ask for more than it takes."""
 
 
 class Outbox:
@@ -16,6 +18,7 @@ class Outbox:
         self._messages: deque[str] = deque()
         self._unsent_bytes = 0
         self._changed = trio.Event()
+        self._taken = trio.Event()
         self._closed = False
 
     def put(self, message: str) -> bool:
@@ -31,11 +34,18 @@ class Outbox:
         """Forget what was not taken yet."""
         self._messages.clear()
         self._unsent_bytes = 0
+        self._taken.set()
 
     def close(self) -> None:
         """Nothing follows."""
         self._closed = True
         self._changed.set()
+
+    async def not_busy(self) -> None:
+        """Wait while there is more than BUSY_BYTES to be taken."""
+        while self._unsent_bytes > BUSY_BYTES:
+            self._taken = trio.Event()
+            await self._taken.wait()
 
     async def take(self) -> str | None:
         """The next message, None after the last one."""
@@ -46,4 +56,5 @@ class Outbox:
             await self._changed.wait()
         message = self._messages.popleft()
         self._unsent_bytes -= len(message)
+        self._taken.set()
         return message

@@ -1,46 +1,31 @@
 """The life of one response: its events in the order of the protocol, from `response.created` to `response.done`. Pure.
 
-created → output_item.added → conversation.item.added → content_part.added → words, then sound → the done events of the
-part → conversation.item.done → output_item.done → done. The item begins with the first word, so a response that is
-cancelled before it has no output.
+created → for each item: output_item.added → conversation.item.added → content_part.added → words, then sound → the
+done events of the part → conversation.item.done → output_item.done → done. An item begins with its first word, so a
+response that is cancelled before it has no output.
 """
 
-import base64
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable
+from typing import Final, Literal
 
 import msgspec
 
 from pipeline.realtime.events import (
     AudioFormat,
-    ContentPart,
-    ConversationItemAdded,
-    ConversationItemDone,
     ErrorBody,
     Item,
     Response,
-    ResponseContentPartAdded,
-    ResponseContentPartDone,
     ResponseCreated,
     ResponseDone,
-    ResponseOutputAudioDelta,
-    ResponseOutputAudioDone,
-    ResponseOutputAudioTranscriptDelta,
-    ResponseOutputAudioTranscriptDone,
-    ResponseOutputItemAdded,
-    ResponseOutputItemDone,
-    ResponseOutputTextDelta,
-    ResponseOutputTextDone,
-    ServerEvent,
     StatusDetails,
     TokenDetails,
     Usage,
 )
-from pipeline.server.audio_format import bytes_per_ms
-from pipeline.server.items import Items, count_tokens
+from pipeline.server.desk import Desk
+from pipeline.server.engines.interfaces import Ask
+from pipeline.server.items import count_tokens, pictures_of, text_of
+from pipeline.server.output_items import CallOutput, MessageOutput, Place
 
-DELTA_MS: Final = 200
-"""Sound in one delta: small enough that the first is on its way at once, large enough that envelopes cost little."""
 MS_PER_INPUT_TOKEN: Final = 100
 """As the service counts sound: 600 tokens a minute in, 1,200 out."""
 MS_PER_OUTPUT_TOKEN: Final = 50
@@ -52,31 +37,43 @@ class ResponseLife:
     """One response under way.
 
     Args:
-        response: its public state, in_progress, its audio settings complete.
-        item_id: id of the one item it will make.
-        items: the conversation it writes into.
-        new_id: makes ids from a prefix.
-        waits_for: id of the user's item whose words it needs first.
+        desk: of its conversation.
+        response: its public state, in_progress, its audio settings complete; without a conversation id out of band.
+        reads: the items it answers, as they stand now.
+        question: makes of them what the brain is asked.
+        waits_for: ids of the users' items among them whose words are not known yet.
+
+    Attributes:
+        is_generating: the shell is at work for it.
+        audio_ms: sound it has made.
     """
 
     def __init__(
-        self, response: Response, item_id: str, items: Items, new_id: Callable[[str], str], waits_for: str | None
+        self,
+        desk: Desk,
+        response: Response,
+        reads: Iterable[Item],
+        question: Callable[[Iterable[Item]], Ask],
+        waits_for: Iterable[str],
     ) -> None:
+        self._desk = desk
         self.response = response
-        self.item_id = item_id
-        self.waits_for = waits_for
+        self._reads = list(reads)
+        self._of_conversation = {item.id for item in self._reads if desk.items.find(item.id or "") is not None}
+        self._question = question
+        self.waits_for = set(waits_for)
+        self.is_generating = False
+        self.audio_ms = 0.0
         assert response.audio is not None
         assert response.audio.output is not None
         audio_format = response.audio.output.format
         assert audio_format is not None
-        self._bytes_per_ms = bytes_per_ms(audio_format)
         self.spoken_as: AudioFormat | None = audio_format if response.output_modalities == ["audio"] else None
-        self._items = items
-        self._new_id = new_id
-        self._words: str | None = None  # None until the item began
-        self._audio_bytes = 0
-        self._previous_item_id: str | None = None
-        self._input = TokenDetails(text_tokens=0, audio_tokens=0)  # read when the answer begins, not before
+        self.speed: float = response.audio.output.speed or 1.0
+        self._open: MessageOutput | CallOutput | None = None
+        self._ended: list[Item] = []
+        self._to_read = self._read = TokenDetails(text_tokens=0, audio_tokens=0)
+        self._text_tokens = 0
 
     @property
     def id(self) -> str:
@@ -84,133 +81,114 @@ class ResponseLife:
         return self.response.id
 
     @property
+    def in_conversation(self) -> bool:
+        """Whether its items enter the conversation."""
+        return self.response.conversation_id is not None
+
+    @property
     def over_limit(self) -> bool:
         """It has used up `max_output_tokens`."""
         limit = self.response.max_output_tokens
         return isinstance(limit, int) and _sum(self._spent()) > limit
 
-    def created(self) -> list[ServerEvent]:
+    def create(self) -> None:
         """The response begins."""
-        return [ResponseCreated(event_id=self._event_id(), response=self.response)]
+        self._desk.put(ResponseCreated(event_id=self._desk.event_id(), response=self.response))
 
-    def words(self, text: str) -> list[ServerEvent]:
+    def read(self) -> Ask:
+        """What the brain is asked, now that all words are known; what was deleted meanwhile is not in it."""
+        items = [item for item in map(self._as_it_is_now, self._reads) if item is not None]
+        self._to_read = _input_tokens(self._desk, items)
+        return self._question(items)
+
+    def _as_it_is_now(self, item: Item) -> Item | None:
+        if item.id not in self._of_conversation:
+            return item
+        entry = self._desk.items.find(item.id or "")
+        return None if entry is None else entry.item
+
+    def words(self, text: str) -> None:
         """More of the answer's words, always ahead of their sound."""
-        events = self._begin_item() if self._words is None else []
-        self._words = (self._words or "") + text
-        delta = ResponseOutputAudioTranscriptDelta if self.spoken_as else ResponseOutputTextDelta
-        return [*events, delta(event_id=self._event_id(), delta=text, **self._place())]
+        message = self._open
+        if not isinstance(message, MessageOutput):
+            message = MessageOutput(self._desk, self._next_place(), self.spoken_as)
+            self._begin(message)
+        self._text_tokens += count_tokens(text)
+        self._desk.put(*message.words(text))
 
-    def sound(self, sound: bytes) -> list[ServerEvent]:
+    def sound(self, sound: bytes) -> None:
         """More of the answer's sound, as it goes on the wire."""
-        assert self._words is not None, "words come ahead of sound"
-        self._audio_bytes += len(sound)
-        entry = self._items.find(self.item_id)
-        if entry is not None:
-            entry.audio_ms += len(sound) / self._bytes_per_ms
-        size = DELTA_MS * self._bytes_per_ms
-        return [
-            ResponseOutputAudioDelta(
-                event_id=self._event_id(),
-                delta=base64.b64encode(sound[start : start + size]).decode("ascii"),
-                **self._place(),
-            )
-            for start in range(0, len(sound), size)
-        ]
+        assert isinstance(self._open, MessageOutput), "words come ahead of sound"
+        before_ms = self._open.audio_ms
+        self._desk.put(*self._open.sound(sound))
+        self.audio_ms += self._open.audio_ms - before_ms
 
-    def done(self, status: Ending, reason: str | None = None, error: ErrorBody | None = None) -> list[ServerEvent]:
+    def call(self, name: str) -> None:
+        """The answer calls a function."""
+        self._begin(CallOutput(self._desk, self._next_place(), name))
+        self._text_tokens += count_tokens(name)
+
+    def arguments(self, text: str) -> None:
+        """More of the last call's arguments."""
+        assert isinstance(self._open, CallOutput), "a call begins before its arguments"
+        self._text_tokens += count_tokens(text)
+        self._desk.put(*self._open.arguments(text))
+
+    def end(self, status: Ending, reason: str | None = None, error: ErrorBody | None = None) -> None:
         """The response ends, however it ends; what it had begun is closed first."""
-        events: list[ServerEvent] = []
-        output: list[Item] = []
-        if self._words is not None:
-            item = self._item("completed" if status == "completed" else "incomplete")
-            self._keep(item)
-            events += self._end_item(item)
-            output = [item]
+        self._close("completed" if status == "completed" else "incomplete")
         self.response = msgspec.structs.replace(
             self.response,
             status=status,
             status_details=StatusDetails(type=status, reason=reason, error=error),
-            output=output,
+            output=self._ended,
             usage=self._usage(),
         )
-        return [*events, ResponseDone(event_id=self._event_id(), response=self.response)]
+        self._desk.put(ResponseDone(event_id=self._desk.event_id(), response=self.response))
 
-    def _begin_item(self) -> list[ServerEvent]:
-        item = Item(
-            id=self.item_id, object="realtime.item", type="message", role="assistant", status="in_progress", content=[]
-        )
-        self._input = _input_usage(self._items)
-        empty = ContentPart(type="output_audio" if self.spoken_as else "output_text")
-        self._previous_item_id = self._items.append(msgspec.structs.replace(item, content=[empty]))
-        part = ContentPart(type="audio", transcript="") if self.spoken_as else ContentPart(type="text", text="")
-        return [
-            ResponseOutputItemAdded(event_id=self._event_id(), response_id=self.id, output_index=0, item=item),
-            ConversationItemAdded(event_id=self._event_id(), item=item, previous_item_id=self._previous_item_id),
-            ResponseContentPartAdded(event_id=self._event_id(), part=part, **self._place()),
-        ]
+    def _close(self, status: str) -> None:
+        if self._open is not None:
+            self._desk.put(*self._open.end(status))
+            self._ended.append(self._open.item)
+            self._open = None
 
-    def _end_item(self, item: Item) -> list[ServerEvent]:
-        text = self._words or ""
-        events: list[ServerEvent]
-        if self.spoken_as:
-            part = ContentPart(type="audio", transcript=text)
-            events = [
-                ResponseOutputAudioDone(event_id=self._event_id(), **self._place()),
-                ResponseOutputAudioTranscriptDone(event_id=self._event_id(), transcript=text, **self._place()),
-            ]
-        else:
-            part = ContentPart(type="text", text=text)
-            events = [ResponseOutputTextDone(event_id=self._event_id(), text=text, **self._place())]
-        return [
-            *events,
-            ResponseContentPartDone(event_id=self._event_id(), part=part, **self._place()),
-            ConversationItemDone(event_id=self._event_id(), item=item, previous_item_id=self._previous_item_id),
-            ResponseOutputItemDone(event_id=self._event_id(), response_id=self.id, output_index=0, item=item),
-        ]
+    def _begin(self, output: MessageOutput | CallOutput) -> None:
+        self._open = output
+        self._read = self._to_read  # a response without output has cost nothing
+        self._desk.put(*output.begin())
 
-    def _item(self, status: str) -> Item:
-        text = self._words or ""
-        spoken = ContentPart(type="output_audio", transcript=text)
-        content = [spoken if self.spoken_as else ContentPart(type="output_text", text=text)]
-        return Item(
-            id=self.item_id, object="realtime.item", type="message", role="assistant", status=status, content=content
-        )
-
-    def _keep(self, item: Item) -> None:
-        entry = self._items.find(self.item_id)
-        if entry is not None and not entry.truncated:  # else its words stay forgotten
-            self._items.replace(item)
+    def _next_place(self) -> Place:
+        """Where the next item goes, after the open one was closed."""
+        self._close("completed")
+        return Place(self.id, len(self._ended), self.in_conversation)
 
     def _spent(self) -> TokenDetails:
-        heard_ms = self._audio_bytes / self._bytes_per_ms
-        return TokenDetails(
-            text_tokens=count_tokens(self._words or ""), audio_tokens=int(heard_ms / MS_PER_OUTPUT_TOKEN)
-        )
+        return TokenDetails(text_tokens=self._text_tokens, audio_tokens=int(self.audio_ms / MS_PER_OUTPUT_TOKEN))
 
     def _usage(self) -> Usage:
-        read, spent = self._input, self._spent()
-        input_tokens, output_tokens = _sum(read), _sum(spent)
+        spent = self._spent()
+        input_tokens, output_tokens = _sum(self._read), _sum(spent)
         return Usage(
             total_tokens=input_tokens + output_tokens,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
-            input_token_details=read,
+            input_token_details=self._read,
             output_token_details=spent,
         )
 
-    def _place(self) -> dict[str, Any]:
-        return {"response_id": self.id, "output_index": 0, "item_id": self.item_id, "content_index": 0}
 
-    def _event_id(self) -> str:
-        return self._new_id("event")
-
-
-def _input_usage(items: Items) -> TokenDetails:
-    audio_ms = sum(entry.audio_ms for entry in items)
+def _input_tokens(desk: Desk, items: Iterable[Item]) -> TokenDetails:
+    text_tokens = image_tokens = 0
+    audio_ms = 0.0
+    for item in items:
+        entry = desk.items.find(item.id or "")
+        text_tokens += count_tokens(text_of(item)) if entry is None else entry.text_tokens
+        audio_ms += 0.0 if entry is None else entry.audio_ms
+        image_tokens += len(pictures_of(item))  # nobody here can look at one: it counts as a thing, not by its size
     return TokenDetails(
-        text_tokens=sum(entry.text_tokens for entry in items), audio_tokens=int(audio_ms / MS_PER_INPUT_TOKEN)
+        text_tokens=text_tokens, audio_tokens=int(audio_ms / MS_PER_INPUT_TOKEN), image_tokens=image_tokens or None
     )
 
 
 def _sum(tokens: TokenDetails) -> int:
-    return (tokens.text_tokens or 0) + (tokens.audio_tokens or 0)
+    return (tokens.text_tokens or 0) + (tokens.audio_tokens or 0) + (tokens.image_tokens or 0)

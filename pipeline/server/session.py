@@ -7,7 +7,8 @@ import trio
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
 from pipeline.server.audio_codec import Decoder
 from pipeline.server.audio_format import bytes_per_ms
-from pipeline.server.conversation import Conversation, Output
+from pipeline.server.conversation import Conversation
+from pipeline.server.desk import Output
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import VoiceActivity
 from pipeline.server.generation import generate
@@ -24,6 +25,7 @@ from pipeline.server.work import (
     RestartDetection,
     Result,
     StopGenerating,
+    StopRecognising,
     Tick,
 )
 from pipeline.vocabulary.errors import TalkwireError
@@ -51,6 +53,9 @@ class Session:
         self._decoder: Decoder | None = None
         self._undetected: list[Detect] = []
         self._generations: dict[str, trio.CancelScope] = {}
+        self._recognitions: dict[int, trio.CancelScope] = {}
+        self._armed_for_s = 0.0
+        self._rearm = trio.Event()
         self._workers: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -59,7 +64,7 @@ class Session:
             nursery.start_soon(self._write)
             try:
                 async with trio.open_nursery() as self._workers:
-                    self._perform(self._conversation.open())
+                    self._perform(self._conversation.open(trio.current_time()))
                     self._workers.start_soon(self._keep_time)
                     self._workers.start_soon(self._read)
                     await self._hung_up.wait()
@@ -71,7 +76,7 @@ class Session:
         while True:
             try:
                 message = await self._socket.receive()
-                outputs = self._conversation.receive(decode_client(message))
+                outputs = self._conversation.receive(decode_client(message), trio.current_time())
             except ClientEventError as refused:
                 outputs = self._conversation.refuse(refused)
             except Disconnected:
@@ -80,6 +85,7 @@ class Session:
                 return
             self._perform(outputs)
             await self._detect()
+            await self._outbox.not_busy()
 
     async def _detect(self) -> None:
         """Voice activity detection runs here and not in a thread: a hop costs less than handing it over and back."""
@@ -113,7 +119,11 @@ class Session:
 
     async def _keep_time(self) -> None:
         while True:
-            await trio.sleep_until(self._conversation.next_deadline_s())
+            self._armed_for_s = self._conversation.next_deadline_s()
+            self._rearm = trio.Event()
+            with trio.move_on_at(self._armed_for_s):
+                await self._rearm.wait()
+                continue
             self._report(Tick())
 
     def _report(self, result: Result) -> None:
@@ -129,7 +139,10 @@ class Session:
                     self._undetected.clear()
                     self._activity = self._decoder = None
                 case Recognise():
+                    self._recognitions[output.utterance] = trio.CancelScope()
                     self._workers.start_soon(self._recognise, output)
+                case StopRecognising():
+                    self._recognitions[output.utterance].cancel()
                 case Generate():
                     self._generations[output.response_id] = trio.CancelScope()
                     self._workers.start_soon(self._generate, output)
@@ -139,6 +152,8 @@ class Session:
                     self._hang_up(output)
                 case _:
                     self._tell(encode(output))
+        if self._conversation.next_deadline_s() != self._armed_for_s:
+            self._rearm.set()
 
     def _tell(self, message: str) -> None:
         if self._hangup is None and not self._outbox.put(message):
@@ -150,10 +165,14 @@ class Session:
         self._hung_up.set()
 
     async def _recognise(self, wanted: Recognise) -> None:
-        try:
-            self._report(Recognised(wanted.item_id, await self._engines.transcribe(wanted.sound, wanted.audio_format)))
-        except TalkwireError as failed:
-            self._report(RecognitionFailed(wanted.item_id, failed.message))
+        with self._recognitions[wanted.utterance]:
+            try:
+                text = await self._engines.transcribe(wanted.sound, wanted.audio_format)
+            except TalkwireError as failed:
+                self._report(RecognitionFailed(wanted.utterance, failed.message))
+            else:
+                self._report(Recognised(wanted.utterance, text))
+        del self._recognitions[wanted.utterance]
 
     async def _generate(self, wanted: Generate) -> None:
         with self._generations[wanted.response_id]:

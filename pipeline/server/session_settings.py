@@ -1,11 +1,10 @@
-"""The settings of a session: its defaults, and what a `session.update` may change. Pure.
+"""The settings of a session: its defaults, what follows from them, and what a `session.update` makes of them. Pure.
 
 Only fields that are present change; on any error the whole update is refused. What this server cannot do is refused
 with a reason instead of being accepted and ignored, because a client could not tell the difference by listening.
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -19,16 +18,14 @@ from pipeline.realtime.events import (
     ResponseParams,
     Session,
     SessionAudio,
+    Transcription,
     TurnDetection,
     WireObject,
 )
-from pipeline.server.audio_format import FORMATS, PCM
+from pipeline.server.audio_format import PCM
+from pipeline.server.settings_checks import check_response_params, check_session, invalid
 
 DEFAULT_INSTRUCTIONS: Final = "You are a helpful voice assistant. Answer in one or two short sentences."
-MAX_OUTPUT_TOKENS: Final = 4096
-MAX_PREFIX_PADDING_MS: Final = 5_000
-"""More would be another utterance; this much sound is kept in memory while nobody speaks."""
-MAX_SILENCE_DURATION_MS: Final = 60_000
 
 SERVER_VAD: Final = TurnDetection(
     type="server_vad",
@@ -38,8 +35,21 @@ SERVER_VAD: Final = TurnDetection(
     create_response=True,
     interrupt_response=True,
 )
+SEMANTIC_VAD: Final = TurnDetection(
+    type="semantic_vad", eagerness="auto", create_response=True, interrupt_response=True
+)
+SEMANTIC_SILENCE_MS: Final = {"low": 2_000, "medium": 1_000, "auto": 1_000, "high": 500}
+"""Semantic VAD is approximated here by a silence chosen by eagerness: a quarter of the longest the service waits."""
 
 S = TypeVar("S", bound=WireObject)
+
+
+class Endpointing(NamedTuple):
+    """When a turn begins and ends, for the turn detector."""
+
+    threshold: float
+    prefix_padding_ms: float
+    silence_duration_ms: float
 
 
 def default_session(model: str, voice: str) -> Session:
@@ -64,6 +74,18 @@ def default_session(model: str, voice: str) -> Session:
     )
 
 
+def default_transcription_session() -> Session:
+    """A session that only writes down what is said."""
+    return Session(
+        type="transcription",
+        object="realtime.transcription_session",
+        audio=SessionAudio(
+            input=AudioInput(format=PCM, transcription=Transcription(), noise_reduction=None, turn_detection=SERVER_VAD)
+        ),
+        include=None,
+    )
+
+
 def input_settings(session: Session) -> AudioInput:
     """How the client sends its sound, and what is done with it."""
     assert session.audio is not None
@@ -78,30 +100,33 @@ def input_format(session: Session) -> AudioFormat:
     return audio_format
 
 
+def turn_detection(session: Session) -> TurnDetection | None:
+    """Who notices that the user has finished; None if only the client does."""
+    detection = input_settings(session).turn_detection
+    assert detection is not UNSET, "a session's settings are complete"
+    return detection
+
+
+def endpointing(detection: TurnDetection) -> Endpointing:
+    """What the turn detector is to do."""
+    if detection.type == "semantic_vad":
+        silence_ms = SEMANTIC_SILENCE_MS[detection.eagerness or "auto"]
+        return Endpointing(SERVER_VAD.threshold or 0.0, SERVER_VAD.prefix_padding_ms or 0, silence_ms)
+    return Endpointing(detection.threshold or 0.0, detection.prefix_padding_ms or 0, detection.silence_duration_ms or 0)
+
+
 def updated(session: Session, update: Session, *, voice_locked: bool) -> Session:
     """The session after this update.
 
     Raises:
         ClientEventError: one field is missing or cannot be; nothing changed.
     """
-    if update.type is None:
-        message = "Missing required parameter: 'session.type'."
-        raise ClientEventError("missing_required_parameter", message, "session.type")
-    if update.type == "transcription":
-        raise _invalid(
-            "session.type", "Passing a transcription session update event to a realtime session is not allowed."
-        )
-    if update.type != "realtime":
-        raise _invalid("session.type", "Supported values are: 'realtime'.")
+    _check_type(session, update)
     if update.model is not None and update.model != session.model:
-        raise _invalid("session.model", "The model of a session cannot be changed.")
+        raise invalid("session.model", "The model of a session cannot be changed.")
     fixed = msgspec.structs.replace(update, id=None, object=None, expires_at=None)
     after = _merged(session, fixed)
-    assert after.audio is not None
-    _check_input(after.audio.input)
-    _check_output(after.audio.output)
-    _check_modalities(after.output_modalities, "session.output_modalities")
-    _check_max_output_tokens(after.max_output_tokens, "session.max_output_tokens")
+    check_session(after)
     if voice_locked and _voice(after) != _voice(session):
         message = "Cannot update a conversation's voice if assistant audio is present."
         raise ClientEventError("cannot_update_voice", message, "session.audio.output.voice")
@@ -121,77 +146,23 @@ def check_response(session: Session, params: ResponseParams) -> None:
     Raises:
         ClientEventError: naming the parameter that cannot be.
     """
-    if params.conversation not in {None, "auto"}:
-        raise _invalid("response.conversation", "This server supports 'auto': answers belong to the conversation.")
-    if params.input is not None:
-        raise _invalid("response.input", "This server answers the conversation; leave the input out.")
-    output = response_audio(session, params).output
-    assert output is not None
-    _check_format(output.format, "response.audio.output.format")
-    _check_modalities(params.output_modalities, "response.output_modalities")
-    _check_max_output_tokens(params.max_output_tokens, "response.max_output_tokens")
-    _check_metadata(params.metadata or {})
+    check_response_params(params, response_audio(session, params))
 
 
-def _check_modalities(modalities: Sequence[str] | None, path: str) -> None:
-    """Exactly one: an answer is spoken (with its transcript) or written."""
-    if modalities is not None and list(modalities) not in (["audio"], ["text"]):
-        raise _invalid(path, "Supported values are: ['audio'] and ['text'].")
-
-
-def _check_max_output_tokens(limit: int | str | None, path: str) -> None:
-    """1 to 4096, or "inf"."""
-    if limit is None or limit == "inf" or (isinstance(limit, int) and 1 <= limit <= MAX_OUTPUT_TOKENS):
-        return
-    raise _invalid(path, f"Expected an integer from 1 to {MAX_OUTPUT_TOKENS} or 'inf'.")
-
-
-def _check_metadata(metadata: dict[str, str]) -> None:
-    if len(metadata) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in metadata.items()):
-        raise _invalid("response.metadata", "At most 16 pairs, keys of 64 and values of 512 characters.")
-
-
-def _check_input(settings: AudioInput | None) -> None:
-    assert settings is not None
-    _check_format(settings.format, "session.audio.input.format")
-    detection, path = settings.turn_detection, "session.audio.input.turn_detection"
-    if detection is None or detection is UNSET:
-        return
-    if detection.type != "server_vad":
-        raise _invalid(f"{path}.type", "This server supports 'server_vad' and null.")
-    if detection.idle_timeout_ms is not None:
-        raise _invalid(f"{path}.idle_timeout_ms", "This server has no idle timeout; leave it null.")
-    _check_range(detection.threshold, 1, f"{path}.threshold")
-    _check_range(detection.prefix_padding_ms, MAX_PREFIX_PADDING_MS, f"{path}.prefix_padding_ms")
-    _check_range(detection.silence_duration_ms, MAX_SILENCE_DURATION_MS, f"{path}.silence_duration_ms")
-
-
-def _check_output(settings: AudioOutput | None) -> None:
-    assert settings is not None
-    _check_format(settings.format, "session.audio.output.format")
-    if settings.speed != 1:
-        raise _invalid("session.audio.output.speed", "This server's voice speaks at speed 1 only.")
-
-
-def _check_format(audio_format: AudioFormat | None, path: str) -> None:
-    if audio_format not in FORMATS:
-        kinds = ", ".join(str(msgspec.to_builtins(supported)) for supported in FORMATS)
-        raise _invalid(path, f"Supported values are: {kinds}.")
-
-
-def _check_range(value: float | None, highest: float, path: str) -> None:
-    if value is not None and not 0 <= value <= highest:
-        raise _invalid(path, f"Expected a number from 0 to {highest}.")
+def _check_type(session: Session, update: Session) -> None:
+    if update.type is None:
+        message = "Missing required parameter: 'session.type'."
+        raise ClientEventError("missing_required_parameter", message, "session.type")
+    if update.type not in {"realtime", "transcription"}:
+        raise invalid("session.type", "Supported values are: 'realtime' and 'transcription'.")
+    if update.type != session.type:
+        message = f"Passing a {update.type} session update event to a {session.type} session is not allowed."
+        raise invalid("session.type", message)
 
 
 def _voice(session: Session) -> object:
     assert session.audio is not None
-    assert session.audio.output is not None
-    return session.audio.output.voice
-
-
-def _invalid(path: str, message: str) -> ClientEventError:
-    return ClientEventError("invalid_value", f"Invalid value: '{path}'. {message}", path)
+    return session.audio.output and session.audio.output.voice
 
 
 def _merged(current: S, update: S) -> S:
@@ -201,8 +172,9 @@ def _merged(current: S, update: S) -> S:
         before, after = getattr(current, field.name), getattr(update, field.name)
         if after is UNSET or (after is None and field.default is not UNSET):
             continue
-        if isinstance(after, TurnDetection) and not isinstance(before, TurnDetection):
-            before = SERVER_VAD  # switched on again: what the client leaves out has its default
+        if isinstance(after, TurnDetection) and _kind(before) != after.type:
+            # Switched on, or to the other kind: what the client leaves out has its default.
+            before = SEMANTIC_VAD if after.type == SEMANTIC_VAD.type else SERVER_VAD
         if isinstance(after, AudioFormat):
             before = PCM  # its rate may be left out
         if isinstance(after, WireObject) and isinstance(before, type(after)) and _kind(before) == _kind(after):
@@ -211,6 +183,6 @@ def _merged(current: S, update: S) -> S:
     return msgspec.structs.replace(current, **changes)
 
 
-def _kind(settings: WireObject) -> object:
+def _kind(settings: object) -> object:
     """Objects of different kinds (another format, another detector) replace each other instead of mixing."""
     return getattr(settings, "type", None)

@@ -30,6 +30,12 @@ class TurnDetector:
         prefix_padding_ms: sound before the detection that belongs to the turn.
         silence_duration_ms: silence that ends the turn.
         origin_ms: where on the session's clock the first hop begins; a turn never starts before it.
+
+    Attributes:
+        prefix_padding_ms: as given.
+        heard_ms: where on the session's clock the next hop begins.
+        silence_ms: how long the user has paused, in a turn.
+        in_turn: a turn is under way.
     """
 
     def __init__(
@@ -37,11 +43,11 @@ class TurnDetector:
     ) -> None:
         self._threshold = threshold
         self._silence_below = max(threshold - HYSTERESIS, threshold / 2)  # stays reachable for tiny thresholds
-        self._prefix_padding_ms = prefix_padding_ms
+        self.prefix_padding_ms = prefix_padding_ms
         self._silence_duration_ms = silence_duration_ms
         self._origin_ms = origin_ms
         self.heard_ms = origin_ms
-        self._silence_ms = 0.0
+        self.silence_ms = 0.0
         self.in_turn = False
 
     def hear(self, probability: float, hop_ms: float) -> TurnStarted | TurnStopped | None:
@@ -49,23 +55,23 @@ class TurnDetector:
         hop_start_ms = self.heard_ms
         self.heard_ms += hop_ms
         if probability >= self._threshold:
-            self._silence_ms = 0.0
+            self.silence_ms = 0.0
             if self.in_turn:
                 return None
             self.in_turn = True
-            return TurnStarted(max(self._origin_ms, hop_start_ms - self._prefix_padding_ms))
+            return TurnStarted(max(self._origin_ms, hop_start_ms - self.prefix_padding_ms))
         if not self.in_turn:
             return None
-        if self._silence_ms > 0 or probability < self._silence_below:
-            self._silence_ms += hop_ms
-        if self._silence_ms < self._silence_duration_ms:
+        if self.silence_ms > 0 or probability < self._silence_below:
+            self.silence_ms += hop_ms
+        if self.silence_ms < self._silence_duration_ms:
             return None
         return self.stop()
 
     def stop(self) -> TurnStopped:
         """End the turn here, whatever was heard."""
-        stopped = TurnStopped(self.heard_ms, self._silence_ms)
+        stopped = TurnStopped(self.heard_ms, self.silence_ms)
         self.in_turn = False
-        self._silence_ms = 0.0
+        self.silence_ms = 0.0
         self._origin_ms = self.heard_ms
         return stopped

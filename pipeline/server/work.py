@@ -18,11 +18,17 @@ class RestartDetection(NamedTuple):
 
 
 class Recognise(NamedTuple):
-    """Turn the utterance of a user item into words, once; answered by `Recognised` or `RecognitionFailed`."""
+    """Turn an utterance into words, once; answered by `Recognised` or `RecognitionFailed`."""
 
-    item_id: str
+    utterance: int
     sound: bytes
     audio_format: AudioFormat
+
+
+class StopRecognising(NamedTuple):
+    """The words of this utterance are not wanted any more: it went on."""
+
+    utterance: int
 
 
 class Generate(NamedTuple):
@@ -51,7 +57,7 @@ class Hangup(NamedTuple):
     reason: str
 
 
-Effect = Detect | RestartDetection | Recognise | Generate | StopGenerating | Hangup
+Effect = Detect | RestartDetection | Recognise | StopRecognising | Generate | StopGenerating | Hangup
 
 
 class Heard(NamedTuple):
@@ -62,16 +68,16 @@ class Heard(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """The words of a user item; empty if it holds no speech."""
+    """The words of an utterance; empty if it holds no speech."""
 
-    item_id: str
+    utterance: int
     text: str
 
 
 class RecognitionFailed(NamedTuple):
     """The recogniser could not do it; `message` is for the client."""
 
-    item_id: str
+    utterance: int
     message: str
 
 

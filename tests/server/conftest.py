@@ -13,7 +13,8 @@ from msgspec import structs
 from pipeline.realtime.client_events import InputAudioBufferAppend
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
 from pipeline.realtime.events import ClientEvent, Event
-from pipeline.server.conversation import Conversation, Output
+from pipeline.server.conversation import Conversation
+from pipeline.server.desk import Output
 from pipeline.server.engines.interfaces import Ask, Engines, Piece, Words
 from pipeline.server.session_settings import default_session
 from pipeline.server.work import Detect, Heard, RestartDetection, Result
@@ -40,18 +41,22 @@ class Bench:
         self.outputs: list[Output] = []  # all of them, in order
         self.bytes_per_ms = BYTES_PER_MS  # of what the client sends
         self._hops = 0.0
-        self._take(self.conversation.open())
+        self.now = 0.0
+        self._take(self.conversation.open(self.now))
 
     def client(self, event: ClientEvent | str) -> list[str]:
         """The client sends an event, typed or as JSON text; no work is done for it."""
         try:
-            return self._take(self.conversation.receive(decode_client(event) if isinstance(event, str) else event))
+            return self._take(
+                self.conversation.receive(decode_client(event) if isinstance(event, str) else event, self.now)
+            )
         except ClientEventError as refused:
             return self._take(self.conversation.refuse(refused))
 
-    def work(self, result: Result, now: float = 0.0) -> list[str]:
-        """The shell reports a result."""
-        return self._take(self.conversation.work_done(result, now))
+    def work(self, result: Result, now: float | None = None) -> list[str]:
+        """The shell reports a result, at the moment of the last one unless told otherwise."""
+        self.now = self.now if now is None else now
+        return self._take(self.conversation.work_done(result, self.now))
 
     def hear(self, sound: bytes, probability: float) -> list[str]:
         """The client streams sound in 20 ms frames, and the detector finds this probability of speech in all of it."""

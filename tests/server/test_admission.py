@@ -1,5 +1,5 @@
 from pipeline.realtime.events import Session
-from pipeline.server.admission import BAD_KEY, BETA, FULL, NO_MODEL, Admission, Admitted
+from pipeline.server.admission import BAD_KEY, BETA, FULL, MODEL_FOR_TRANSCRIPTION, NO_MODEL, Admission, Admitted
 from pipeline.server.client_secrets import MAX_SECRETS, ClientSecrets, Issued
 from pipeline.server.session_settings import default_session
 from pipeline.vocabulary.signals import Secret
@@ -13,18 +13,18 @@ def test_a_secret_opens_sessions_until_it_expires() -> None:
     admission = door()
     admission.mint(Secret("ek_1"), None, expires_at=100.0, now=0.0)
     for _ in range(2):
-        assert isinstance(admission.admit(Secret("ek_1"), model="m", beta=False, now=99.9), Admitted)
+        assert isinstance(admission.admit(Secret("ek_1"), model="m", intent="", beta=False, now=99.9), Admitted)
         admission.leave()
-    assert admission.admit(Secret("ek_1"), model="m", beta=False, now=100.0) is BAD_KEY
+    assert admission.admit(Secret("ek_1"), model="m", intent="", beta=False, now=100.0) is BAD_KEY
 
 
 def test_reasons_to_stay_outside() -> None:
     admission = door("sk", max_sessions=1)
-    assert admission.admit(Secret(""), model="m", beta=False, now=0) is BAD_KEY
-    assert admission.admit(Secret("sk"), model="", beta=False, now=0) is NO_MODEL
-    assert admission.admit(Secret("sk"), model="m", beta=True, now=0) is BETA
-    assert isinstance(admission.admit(Secret("sk"), model="m", beta=False, now=0), Admitted)
-    assert admission.admit(Secret("sk"), model="m", beta=False, now=0) is FULL
+    assert admission.admit(Secret(""), model="m", intent="", beta=False, now=0) is BAD_KEY
+    assert admission.admit(Secret("sk"), model="", intent="", beta=False, now=0) is NO_MODEL
+    assert admission.admit(Secret("sk"), model="m", intent="", beta=True, now=0) is BETA
+    assert isinstance(admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0), Admitted)
+    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0) is FULL
 
 
 def test_who_may_mint() -> None:
@@ -37,9 +37,30 @@ def test_who_may_mint() -> None:
 def test_the_model_of_the_url_wins() -> None:
     admission = door()
     admission.mint(Secret("ek"), Session(type="realtime", model="minted"), expires_at=100.0, now=0.0)
-    admitted = admission.admit(Secret("ek"), model="asked", beta=False, now=0)
+    admitted = admission.admit(Secret("ek"), model="asked", intent="", beta=False, now=0)
     assert isinstance(admitted, Admitted)
     assert admitted.session("sess_1", expires_at=7).model == "asked"
+
+
+def test_a_secret_that_names_a_model_needs_none_in_the_url() -> None:
+    admission = door()
+    admission.mint(Secret("ek"), Session(type="realtime", model="minted"), expires_at=100.0, now=0.0)
+    admitted = admission.admit(Secret("ek"), model="", intent="", beta=False, now=0)
+    assert isinstance(admitted, Admitted)
+    assert admitted.settings.model == "minted"
+
+
+def test_a_transcription_session_is_asked_for_by_intent_or_by_its_secret() -> None:
+    admission = door("sk", max_sessions=3)
+    admission.mint(Secret("ek"), Session(type="transcription"), expires_at=100.0, now=0.0)
+    admission.mint(Secret("ek_talks"), Session(type="realtime", model="m"), expires_at=100.0, now=0.0)
+    for key, intent in [("sk", "transcription"), ("ek", "transcription"), ("ek", "")]:
+        admitted = admission.admit(Secret(key), model="", intent=intent, beta=False, now=0)
+        assert isinstance(admitted, Admitted)
+        assert (admitted.settings.type, admitted.settings.model) == ("transcription", None)
+        admission.leave()
+    refused = admission.admit(Secret("sk"), model="m", intent="transcription", beta=False, now=0)
+    assert refused is MODEL_FOR_TRANSCRIPTION
 
 
 def test_secrets_are_bounded_and_expired_ones_make_room() -> None:

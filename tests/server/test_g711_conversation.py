@@ -82,7 +82,7 @@ def test_a_turn_is_measured_in_the_wires_ms(bench: Any, law: AudioFormat) -> Non
     assert bench.last(InputAudioBufferSpeechStopped).audio_end_ms == 1280 + 640 + 512
     heard = bench.last(Recognise)
     assert (len(heard.sound), heard.audio_format) == ((300 + 640 + 200) * 8, law)
-    bench.work(Recognised(heard.item_id, "Hello?"))
+    bench.work(Recognised(heard.utterance, "Hello?"))
     assert bench.last(ConversationItemInputAudioTranscriptionCompleted).usage.seconds == 1.14
     assert bench.last(Generate).spoken_as == PCM, "the other direction is untouched"
 

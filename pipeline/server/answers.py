@@ -1,0 +1,175 @@
+"""The responses of a conversation: one at a time writes into it, others may run beside it out of band. Pure."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from pipeline.realtime import events
+from pipeline.realtime.codec import ClientEventError
+from pipeline.server import work
+from pipeline.server.context import ask
+from pipeline.server.desk import Desk
+from pipeline.server.new_item import referenced_items
+from pipeline.server.response import Ending, ResponseLife
+from pipeline.server.session_settings import response_audio
+
+MAX_OUT_OF_BAND: Final = 8
+"""Responses beside the conversation's own; one more is refused."""
+
+
+class Answers:
+    """The responses under way.
+
+    Args:
+        desk: of the conversation.
+        on_rest: called with the moment at which the sound of the conversation's own response will have been played,
+            when that response is done.
+
+    Attributes:
+        spoke: the assistant has been heard, so its voice can no longer change.
+        sounding_until_s: when the sound sent so far will have been played, if it began at once.
+    """
+
+    def __init__(self, desk: Desk, *, on_rest: Callable[[float], None]) -> None:
+        self._desk = desk
+        self._on_rest = on_rest
+        self._conversation_id = desk.new_id("conv")
+        self._active: dict[str, ResponseLife] = {}
+        self.spoke = False
+        self.sounding_until_s = 0.0
+
+    @property
+    def main(self) -> ResponseLife | None:
+        """The one that writes into the conversation."""
+        return next((response for response in self._active.values() if response.in_conversation), None)
+
+    def create(self, params: events.ResponseParams, awaited: Iterable[str]) -> None:
+        """Begin a response; it waits for the words of those `awaited` items that it has to read.
+
+        Raises:
+            ClientEventError: another one writes into the conversation, too many run beside it, or its input cannot be.
+        """
+        out_of_band = params.conversation == "none"
+        if not out_of_band and self.main is not None:
+            raise already_active(self.main)
+        if out_of_band and len(self._active) - (self.main is not None) >= MAX_OUT_OF_BAND:
+            message = f"At most {MAX_OUT_OF_BAND} responses may run out of band; wait until one is done."
+            raise ClientEventError("rate_limit_exceeded", message, "response.conversation")
+        reads = self._items(params)
+        read_ids = {item.id for item in reads}
+        session = self._desk.session
+        response = events.Response(
+            id=self._desk.new_id("resp"),
+            status="in_progress",
+            conversation_id=None if out_of_band else self._conversation_id,
+            output_modalities=params.output_modalities or session.output_modalities,
+            max_output_tokens=params.max_output_tokens or session.max_output_tokens,
+            audio=response_audio(session, params),
+            metadata=params.metadata,
+        )
+        question = partial(
+            ask,
+            instructions=(session.instructions or "") if params.instructions is None else params.instructions,
+            tools=session.tools if params.tools is None else params.tools,
+            tool_choice=params.tool_choice or session.tool_choice,
+        )
+        life = ResponseLife(self._desk, response, reads, question, [each for each in awaited if each in read_ids])
+        self._active[life.id] = life
+        life.create()
+        self._generate_if_ready(life)
+
+    def words_known(self, item_id: str) -> None:
+        """The words of a user's item are there; who waited for them goes on."""
+        for response in self._waiting_for(item_id):
+            response.waits_for.discard(item_id)
+            self._generate_if_ready(response)
+
+    def words_lost(self, item_id: str, message: str) -> None:
+        """The words of a user's item will never be known; who waited for them fails."""
+        for response in self._waiting_for(item_id):
+            self._fail(response, message, "server_error")
+
+    def cancel(self, response_id: str | None) -> None:
+        """The client cancels a response: the conversation's own, unless it names another.
+
+        Raises:
+            ClientEventError: there is no such response under way.
+        """
+        response = self.main if response_id is None else self._active.get(response_id)
+        if response is None:
+            raise ClientEventError("response_cancel_not_active", "Cancellation failed: no active response found")
+        self._end(response, "cancelled", "client_cancelled")
+
+    def interrupt(self) -> None:
+        """Somebody talks over the conversation's own response."""
+        self.sounding_until_s = self._desk.now  # a client stops its loudspeaker then
+        if self.main is not None:
+            self._end(self.main, "cancelled", "turn_detected")
+
+    def take(self, result: work.Generation) -> None:
+        """Go on with what brain and voice have made; nothing if the response was cancelled meanwhile."""
+        response = self._active.get(result.response_id)
+        if response is None:
+            return
+        match result:
+            case work.GeneratedText(_, text):
+                response.words(text)
+            case work.GeneratedAudio(_, sound):
+                self._sound(response, sound)
+            case work.GeneratedCall(_, name):
+                response.call(name)
+            case work.GeneratedArguments(_, text):
+                response.arguments(text)
+            case work.GenerationEnded():
+                response.is_generating = False
+                self._end(response, "completed")
+            case work.GenerationFailed(_, message, code):
+                response.is_generating = False
+                self._fail(response, message, code)
+        if response.id in self._active and response.over_limit:
+            self._end(response, "incomplete", "max_output_tokens")
+
+    def _sound(self, response: ResponseLife, sound: bytes) -> None:
+        self.spoke = True
+        before_ms = response.audio_ms
+        response.sound(sound)
+        begins_s = max(self._desk.now, self.sounding_until_s)
+        self.sounding_until_s = begins_s + (response.audio_ms - before_ms) / 1000
+
+    def _generate_if_ready(self, response: ResponseLife) -> None:
+        if response.waits_for:
+            return
+        question = response.read()
+        response.is_generating = True
+        self._desk.put(work.Generate(response.id, question, response.spoken_as, response.speed))
+
+    def _items(self, params: events.ResponseParams) -> list[events.Item]:
+        """What a response reads: the conversation, or what its `input` names."""
+        if params.input is None:
+            return [entry.item for entry in self._desk.items]
+        return referenced_items(params.input, self._desk.items)
+
+    def _waiting_for(self, item_id: str) -> list[ResponseLife]:
+        return [response for response in self._active.values() if item_id in response.waits_for]
+
+    def _fail(self, response: ResponseLife, message: str, code: str) -> None:
+        self._end(response, "failed", error=events.ErrorBody(type=code, code=code, message=message))
+
+    def _end(
+        self, response: ResponseLife, status: Ending, reason: str | None = None, error: events.ErrorBody | None = None
+    ) -> None:
+        if response.is_generating:
+            self._desk.put(work.StopGenerating(response.id))
+        del self._active[response.id]
+        response.end(status, reason, error)
+        if response.in_conversation:
+            self._on_rest(max(self._desk.now, self.sounding_until_s))
+
+
+def already_active(response: ResponseLife) -> ClientEventError:
+    """Why a second response cannot write into the conversation."""
+    message = (
+        f"Conversation already has an active response in progress: {response.id}. "
+        "Wait until the response is finished before creating a new one."
+    )
+    return ClientEventError("conversation_already_has_active_response", message)
