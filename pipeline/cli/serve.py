@@ -4,8 +4,8 @@ import os
 from functools import partial
 
 from pipeline.cli.options import Config, Json, Lifeline, Port, Set, announce, hold_lifeline, port_override
-from pipeline.edges.keys import read_api_key
-from pipeline.server.engines.loader import offline_engines
+from pipeline.edges.keys import CHAT, read_api_key
+from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary.configuration import load
 
 
@@ -14,7 +14,8 @@ def serve(
 ) -> int:
     """Run the local Realtime server: real recognition and a real voice, offline.
 
-    With a key configured (OPENAI_API_KEY and its kin) only that key may mint client secrets, else anybody may.
+    With a key configured (OPENAI_API_KEY and its kin) only that key may mint client secrets, else anybody may. The key
+    of the service that the brain "chat" asks is CHAT_API_KEY, or likewise a file or a systemd credential.
     """
     hold_lifeline(lifeline)
 
@@ -25,7 +26,7 @@ def serve(
     from pipeline.server import app
 
     settings = load(config, [*set_, *port_override("server", port)]).server
-    engines = offline_engines(settings)
+    engines = load_engines(settings, read_api_key(os.environ, CHAT))
     key = read_api_key(os.environ)
     log_to_stderr()
     shutdown = trio.Event()

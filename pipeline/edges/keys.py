@@ -1,4 +1,4 @@
-"""Where the provider's API key comes from: systemd credential, then file, then environment; never the command line."""
+"""Where an API key comes from: systemd credential, then file, then environment; never the command line."""
 
 import os
 import stat
@@ -9,26 +9,30 @@ from pipeline.realtime.client_secrets import MAX_SECRET_LENGTH, is_header_safe
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.signals import Secret
 
-CREDENTIAL = "openai_api_key"
+PROVIDER = "openai_api_key"
+"""The key of the Realtime provider, and of the local server in its place."""
+CHAT = "chat_api_key"
+"""The key of the chat service that the local server's brain may ask."""
 
 
-def read_api_key(environ: Mapping[str, str]) -> Secret | None:
+def read_api_key(environ: Mapping[str, str], credential: str = PROVIDER) -> Secret | None:
     """The API key from the first place that has one, or None.
 
-    The places: `$CREDENTIALS_DIRECTORY/openai_api_key` (systemd LoadCredential), the file named by
-    `OPENAI_API_KEY_FILE` (container secret), `OPENAI_API_KEY`.
+    The places, for `openai_api_key`: `$CREDENTIALS_DIRECTORY/openai_api_key` (systemd LoadCredential), the file named
+    by `OPENAI_API_KEY_FILE` (container secret), `OPENAI_API_KEY`.
 
     Raises:
         ConfigurationError: the place is there but its key cannot be used; a later place is not tried, for a key that
             silently comes from elsewhere may be another account's.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    if directory and os.path.lexists(credential := Path(directory) / CREDENTIAL):
-        return _usable(_read_file(credential, "CREDENTIALS_DIRECTORY"), "CREDENTIALS_DIRECTORY")
-    if (path := environ.get("OPENAI_API_KEY_FILE")) is not None:
-        return _usable(_read_file(Path(path), "OPENAI_API_KEY_FILE"), "OPENAI_API_KEY_FILE")
-    if (value := environ.get("OPENAI_API_KEY")) is not None:
-        return _usable(value, "OPENAI_API_KEY")
+    if directory and os.path.lexists(path := Path(directory) / credential):
+        return _usable(_read_file(path, "CREDENTIALS_DIRECTORY"), "CREDENTIALS_DIRECTORY")
+    variable = credential.upper()
+    if (named := environ.get(f"{variable}_FILE")) is not None:
+        return _usable(_read_file(Path(named), f"{variable}_FILE"), f"{variable}_FILE")
+    if (value := environ.get(variable)) is not None:
+        return _usable(value, variable)
     return None
 
 

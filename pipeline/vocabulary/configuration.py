@@ -31,6 +31,7 @@ _PATHS = [f"{section}.{key}" for section, keys in _SECTIONS.items() for key in k
 _URL_SCHEMES = {  # (for every host, for this machine only)
     "service.url": ("wss", "ws"),
     "token.url": ("https", "http"),
+    "server.chat_url": ("https", "http"),
     "tokens.provider_url": ("https", "http"),
 }
 _MAX_INTEGER = 2**53  # larger whole numbers are no exact floats, and no setting is near
@@ -74,18 +75,22 @@ def load(files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Settings:
 
 
 def read(path: Path) -> dict[str, object]:
-    """The TOML tables of one file; pipes are read to their end.
+    """The TOML tables of one file. Raises ConfigurationError: unreadable, over 1 MiB, not UTF-8 or not TOML."""
+    return parse(read_bytes(path), path.name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The beginning of one file, as much as `parse` takes and a byte more; pipes are read to their end.
 
     Raises:
-        ConfigurationError: unreadable, over 1 MiB, not UTF-8 or not TOML.
+        ConfigurationError: unreadable.
     """
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = (isinstance(error, OSError) and error.strerror) or "not a file name"
         raise ConfigurationError([Problem("", f"cannot read {printable(str(path))}: {reason}")]) from error
-    return parse(raw, path.name)
 
 
 def parse(raw: bytes, source: str) -> dict[str, object]:
@@ -102,7 +107,8 @@ def parse(raw: bytes, source: str) -> dict[str, object]:
         raise ConfigurationError([Problem("", f"{name} is nested too deeply to be settings")]) from error
     except ValueError as error:  # TOMLDecodeError, and numbers with thousands of digits
         where = re.search(r"\(at (line \d+|end of document)", str(error))
-        message = f"{name} is not TOML" + (f" ({where[1]})" if where else "")
+        last = raw.count(b"\n") + 1
+        message = f"{name} is not TOML" + (f" ({where[1]})" if where else "").replace("end", f"line {last}, the end")
         raise ConfigurationError([Problem("", message)]) from error
 
 
@@ -218,6 +224,8 @@ def _describe(expected: inspect.Type) -> str:
             return f"a number from {low:g} to {high:g}"
         case inspect.FloatType(gt=low, le=high):
             return f"a number above {low:g} and at most {high:g}"
+        case inspect.StrType(min_length=1, max_length=limit):
+            return f"text of 1 to {limit} characters"
         case inspect.StrType(max_length=limit):
             return "text" if limit is None else f"text of at most {limit} characters"
         case inspect.LiteralType(values=values):

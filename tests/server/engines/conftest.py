@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.dsp.resample import resample
 from pipeline.server.engines.interfaces import Engines, Recogniser, Voice, VoiceActivity
-from pipeline.server.engines.loader import offline_engines
+from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import RATE_HZ
 
@@ -38,7 +38,7 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def engines() -> Engines:
     """The makers of the shipped settings."""
-    return offline_engines(configuration.load().server)
+    return load_engines(configuration.load().server)
 
 
 @pytest.fixture(scope="session")

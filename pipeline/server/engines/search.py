@@ -1,4 +1,4 @@
-"""The brain: finds the entry of the knowledge file that a question is most like, or admits that there is none.
+"""Finds the entry of the knowledge file that a question is most like. Pure.
 
 Texts are compared by their runs of three and four characters, so a misheard syllable costs a few runs and not the word.
 A run counts the more, the fewer entries use it (tf-idf); likeness is the cosine of the two weighted sets. An inverted
@@ -7,11 +7,9 @@ index, run → phrasings, keeps memory and time proportional to the file.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Final, NamedTuple
 
-from pipeline.server.engines.interfaces import Ask, Piece, Words
-from pipeline.server.engines.knowledge import Knowledge, plain_words
+from pipeline.server.engines.knowledge import Entry, Knowledge, plain_words
 
 RUN_LENGTHS: Final = (3, 4)
 KNOWN_LIKENESS: Final = 0.46
@@ -21,12 +19,29 @@ KNOWN_LIKENESS: Final = 0.46
 MAX_QUESTION_CHARACTERS: Final = 400  # 30 s of speech; the question stands in there
 
 
-class RetrievalBrain:
-    """`Brain` over a knowledge file: about a millisecond a question. Read-only, so threads may share it."""
+class Match(NamedTuple):
+    """The entry that a question is most like.
+
+    Attributes:
+        nearest: None if it is like none at all.
+        likeness: 0 to 1.
+    """
+
+    nearest: Entry | None
+    likeness: float
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry, if the question is like enough for its answer to be given."""
+        return self.nearest if self.likeness >= KNOWN_LIKENESS else None
+
+
+class Search:
+    """The index of one knowledge file: about a millisecond a question. Read-only, so threads may share it."""
 
     def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
-        self._answers = [entry.answer for entry in knowledge.entries for _ in entry.phrasings]
+        self.knowledge = knowledge
+        self._entries = [entry for entry in knowledge.entries for _ in entry.phrasings]
         runs_of_entries = [[_runs(phrasing) for phrasing in entry.phrasings] for entry in knowledge.entries]
         users = Counter(run for phrasings in runs_of_entries for run in set().union(*phrasings))
         self._rarity = {run: math.log((1 + len(knowledge.entries)) / count) for run, count in users.items()}
@@ -36,21 +51,14 @@ class RetrievalBrain:
             for run, weight in self._weights(runs).items():
                 self._index[run].append((number, weight))
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        """The answer to the last thing the user said."""
-        yield Words(self.find(ask.question))
-
-    def find(self, question: str) -> str:
-        """The answer of the likeliest entry; `unknown` if none is like the question, `unheard` if it has no words."""
-        runs = _runs(question[:MAX_QUESTION_CHARACTERS])
-        if not runs:
-            return self._knowledge.unheard
-        likeness = [0.0] * len(self._answers)
-        for run, weight in self._weights(runs).items():
+    def find(self, question: str) -> Match:
+        """The likeliest entry."""
+        likeness = [0.0] * len(self._entries)
+        for run, weight in self._weights(_runs(question[:MAX_QUESTION_CHARACTERS])).items():
             for number, other in self._index.get(run, ()):
                 likeness[number] += weight * other
         best = max(likeness)
-        return self._answers[likeness.index(best)] if best >= KNOWN_LIKENESS else self._knowledge.unknown
+        return Match(self._entries[likeness.index(best)] if best else None, best)
 
     def _weights(self, runs: Counter[str]) -> dict[str, float]:
         """The weight of each run, scaled to a length of 1.
