@@ -21,7 +21,7 @@ from pipeline.server.engines.interfaces import Engines
 from pipeline.server.listener import bind, serve_connections
 from pipeline.server.rest import rest_app
 from pipeline.server.session import Session
-from pipeline.server.websocket import Message, WebSocket
+from pipeline.server.websocket import Disconnected, Message, WebSocket
 from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
@@ -104,12 +104,16 @@ class _App:
         if path.rstrip("/") != REALTIME_PATH:
             await socket.reject()
             return
-        await socket.accept()
+        try:
+            await socket.accept()
+        except Disconnected:
+            return
         answer = self._admission.admit(
             socket.key,
             model=socket.parameter("model"),
             intent=socket.parameter("intent"),
             beta=socket.header("openai-beta") is not None,
+            busy=self.engines.overloaded,
             now=unix_now(),
         )
         match answer:

@@ -89,8 +89,8 @@ async def serve_connections(listening: socket.socket, app: ASGIFramework, *, max
 
     async def serve_one(accepted: trio.SocketStream) -> None:
         try:
-            with trio.CancelScope() as connection:  # anycorn's next ping alone would keep a closed one for 20 s
-                stream = SocketStream(accepted, closed=connection.cancel)
+            with trio.CancelScope() as life:  # anycorn's next ping alone would keep a connection that is over for 20 s
+                stream = SocketStream(accepted, life)
                 state = ConnectionState({"abort": stream.abort})
                 await TCPServer(wrapped, config, context, state, cast("anyio.abc.SocketStream", stream)).run()
         finally:

@@ -28,12 +28,12 @@ class SocketStream(anyio.abc.ByteStream):
 
     Args:
         stream: what was accepted.
-        closed: called once it is closed, from whichever side.
+        life: what is done for this connection; cancelled once it is closed, and FAREWELL_S after the peer has ended it.
     """
 
-    def __init__(self, stream: trio.SocketStream, *, closed: Callable[[], None]) -> None:
+    def __init__(self, stream: trio.SocketStream, life: trio.CancelScope) -> None:
         self._stream = stream
-        self._closed = closed
+        self._life = life
         self._sends = 0
         self._said_goodbye = False
 
@@ -45,15 +45,14 @@ class SocketStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
         """The next bytes; raises anyio's errors: EndOfStream, ClosedResourceError, BrokenResourceError."""
         try:
-            if self._said_goodbye:
-                await self._read_out()
-                raise anyio.EndOfStream
-            data = await self._receive(max_bytes)
+            data = await (self._read_out() if self._said_goodbye else self._receive(max_bytes))
         except trio.ClosedResourceError:
             raise anyio.ClosedResourceError from None
         except trio.BrokenResourceError as error:
+            self._life.deadline = trio.current_time() + FAREWELL_S
             raise anyio.BrokenResourceError from error
         if not data:
+            self._life.deadline = trio.current_time() + FAREWELL_S
             raise anyio.EndOfStream
         return data
 
@@ -74,7 +73,7 @@ class SocketStream(anyio.abc.ByteStream):
 
     async def aclose(self) -> None:
         """Close; what was sent still arrives."""
-        self._closed()
+        self._life.cancel()
         await self._stream.aclose()
 
     async def abort(self) -> None:
@@ -94,7 +93,8 @@ class SocketStream(anyio.abc.ByteStream):
             if self._sends == sends:
                 return b""
 
-    async def _read_out(self) -> None:
+    async def _read_out(self) -> bytes:
         with trio.move_on_after(FAREWELL_S):
             while await self._stream.receive_some(MAX_RECEIVE_BYTES):
                 pass
+        return b""

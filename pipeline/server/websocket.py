@@ -11,6 +11,8 @@ from pipeline.vocabulary.signals import Secret
 SUBPROTOCOL: Final = "realtime"
 KEY_SUBPROTOCOL: Final = "openai-insecure-api-key."
 """Browsers cannot set headers, so they offer the key as a subprotocol."""
+ACCEPT_S: Final = 1.0
+"""The few bytes of an upgrade are written at once, or never."""
 
 Message = dict[str, Any]
 
@@ -52,10 +54,17 @@ class WebSocket:
         return Secret(keys[0] if keys else "")
 
     async def accept(self) -> None:
-        """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise."""
+        """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise.
+
+        Raises:
+            Disconnected: the client talked before it was let in, more than anycorn can hand over here.
+        """
         await self._receive()  # websocket.connect
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._offered else None
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        with trio.move_on_after(ACCEPT_S):
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+            return
+        raise Disconnected
 
     async def reject(self) -> None:
         """Refuse the upgrade: nothing lives at this path (HTTP 403)."""
