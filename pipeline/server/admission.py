@@ -40,9 +40,7 @@ MODEL_FOR_TRANSCRIPTION: Final = Refusal(
     "invalid_model", "A transcription session takes no model in its URL; set it in session.audio.input.", 4000
 )
 BETA: Final = Refusal("beta_api_shape_disabled", "The beta API shape is not served; drop the OpenAI-Beta header.", 4000)
-FULL: Final = Refusal(
-    "session_limit_reached", "This server serves as many sessions as it can; try again later.", 1013
-)
+FULL: Final = Refusal("session_limit_reached", "This server serves as many sessions as it can; try again later.", 1013)
 
 
 class Admission:
