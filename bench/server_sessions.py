@@ -1,25 +1,27 @@
 """How many sessions one core holds: a server without models on one core, its clients on another.
 
 Idle sessions only keep their connection. Streaming ones talk in real time with frames of 20 ms, ask a question every few
-seconds and hear a hummed answer of some seconds to its end. In both crowds one more client pings: how late its pong comes
-is how late the server's event loop is for everybody. The crowds grow until that is too late.
+seconds and hear a hummed answer to its end. In both crowds one more client pings: how late its pong comes is how late the
+server's event loop is for everybody. Crowds grow until that is too late.
 """
 
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 import msgspec
 import numpy as np
 import trio
 
-from bench.caller import Caller, appends, calling
+from bench.caller import appends, calling
 from bench.processes import kept_bytecode
-from bench.report import BenchError, Report, Row, row
+from bench.report import Report, Row, row
 from bench.server import SYNTHETIC, Server, serving, two_cores
-from bench.talker import Notes, Question, crowd
+from bench.talker import Notes, crowd
+from pipeline.core.latency import percentile
 from pipeline.dsp.pcm16 import to_pcm
 from pipeline.vocabulary.frames import RATE_HZ
 
@@ -28,45 +30,48 @@ STREAMING: Final = (30, 60, 90, 120, 150, 180)
 HOLD_S: Final = 15.0
 """s for which each crowd is watched."""
 STAGGER_S: Final = 4.0
-"""s in which the streaming ones come."""
+"""s in which the streaming ones come, so that they do not ask at the same moment."""
 ARRIVALS: Final = 50
-"""Connections that are opened at once."""
+"""Idle connections that are opened at once."""
 PING_PAUSE_S: Final = 0.020
 TOO_LATE_MS: Final = 100.0
 """A loop whose p99 is later than this holds no more sessions."""
 SPEECH_S: Final = 1.5
-_MAX_SESSIONS: Final = "10000"
+
+Crowd = Callable[[int, int, Notes], Awaitable[None]]
+"""Sessions with a port: how many, where they note what they saw. Returns once all are there; they stay until cancelled."""
 
 
 class Held(msgspec.Struct, frozen=True):
     """A crowd that was watched.
 
     Attributes:
-        size: how many sessions.
+        name: what its rows are called.
         late_ms: from each ping to its pong.
-        cpu: of the server, share of its core.
-        session_kb: its memory beyond that of a server without sessions, per session.
-        answers: how many were heard.
-        unanswered: questions without an answer.
-        clients_late_ms: how late the clients sent.
+        cpu_percent: of the server's core.
+        session_kb: the server's memory beyond that without a crowd, per session.
+        notes: what the sessions saw.
     """
 
-    size: int
+    name: str
     late_ms: list[float]
-    cpu: float
+    cpu_percent: float
     session_kb: float
-    answers: int = 0
-    unanswered: int = 0
-    clients_late_ms: list[float] = []
+    notes: Notes
+
+    @property
+    def is_too_late(self) -> bool:
+        """The loop holds no more than this, or not even this."""
+        return percentile(self.late_ms, 99) > TOO_LATE_MS
 
 
 def measure(
-    runs: int, *, idle: Sequence[int] = IDLE, streaming: Sequence[int] = STREAMING, hold_s: float = HOLD_S
+    runs: int, *, idle: Iterable[int] = IDLE, streaming: Iterable[int] = STREAMING, hold_s: float = HOLD_S
 ) -> Report:
-    """Let crowds of growing size come; `runs` does not matter here, for each crowd is a run of thousands of pings.
+    """Let crowds of growing size come; a crowd is a run of hundreds of pings, so `runs` says nothing here.
 
     Raises:
-        BenchError: there is only one core, or a session was refused.
+        BenchError: there is only one core, or a session was refused or ended.
     """
     del runs
     server_core, client_core = two_cores()
@@ -74,14 +79,48 @@ def measure(
     os.sched_setaffinity(0, {client_core})
     try:
         with kept_bytecode() as environment:
-            alone = trio.run(_idle, 0, hold_s, server_core, environment)
-            idlers = _until_too_late(_idle, idle, hold_s, server_core, environment)
-            streamers = _until_too_late(_stream, streaming, hold_s, server_core, environment)
+            watch = partial(_watch, hold_s=hold_s, core=server_core, environment=environment)
+            alone = trio.run(partial(watch, "nobody", 0, _stand_idle))
+            held = [*_grow(watch, "idle", idle, _stand_idle), *_grow(watch, "streaming", streaming, _stream)]
     finally:
         os.sched_setaffinity(0, allowed)
     return Report(
         part="server_sessions",
-        title="one core, engines without models: how late the event loop is",
-        rows=list(_rows(alone, idlers, streamers)),
-        counts=_counts(idlers, streamers),
+        title="one core, no models: from a ping to its pong",
+        rows=list(_rows(alone, held)),
+        counts=dict(_counts(held)),
     )
+
+
+def _grow(
+    watch: Callable[[str, int, Crowd], Awaitable[Held]], kind: str, sizes: Iterable[int], sessions: Crowd
+) -> Iterator[Held]:
+    for size in sizes:
+        held = trio.run(watch, f"{size:,} {kind}", size, sessions)
+        yield held
+        if held.is_too_late:
+            return
+
+
+async def _watch(
+    name: str, size: int, sessions: Crowd, *, hold_s: float, core: int, environment: Mapping[str, str]
+) -> Held:
+    """Let a crowd come to a fresh server and watch it for `hold_s`."""
+    notes = Notes()
+    settings = {**SYNTHETIC, "server.max_sessions": "10000"}
+    async with serving(environment, settings, core=core) as server, calling(server.port) as probe:
+        before_mb = server.memory_mb("Rss")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_hear, probe)
+            await nursery.start(sessions, server.port, size, notes)
+            began_s, began_cpu_s = time.monotonic(), server.cpu_s()
+            late_ms = []
+            async with aclosing(probe.ping(PING_PAUSE_S)) as delays_s:
+                async for delay_s in delays_s:
+                    late_ms.append(delay_s * 1000)
+                    if time.monotonic() > began_s + hold_s:
+                        break
+            cpu_percent = (server.cpu_s() - began_cpu_s) / (time.monotonic() - began_s) * 100
+            session_kb = (server.memory_mb("Rss") - before_mb) * 1e3 / max(1, size)
+            nursery.cancel_scope.cancel()
+    return Held(name, late_ms, cpu_percent, session_kb, notes)

@@ -10,6 +10,7 @@ from pipeline.server import work
 from pipeline.server.context import ask
 from pipeline.server.desk import Desk
 from pipeline.server.new_item import referenced_items
+from pipeline.server.rate_limit import RateLimit
 from pipeline.server.response import Ending, ResponseLife
 from pipeline.server.session_settings import response_audio
 
@@ -22,6 +23,7 @@ class Answers:
 
     Args:
         desk: of the conversation.
+        rate_limit: of its tokens.
         on_rest: called with the moment at which the sound of the conversation's own response will have been played,
             when that response is done.
 
@@ -30,8 +32,9 @@ class Answers:
         sounding_until_s: when the sound sent so far will have been played, if it began at once.
     """
 
-    def __init__(self, desk: Desk, *, on_rest: Callable[[float], None]) -> None:
+    def __init__(self, desk: Desk, rate_limit: RateLimit, *, on_rest: Callable[[float], None]) -> None:
         self._desk = desk
+        self._rate_limit = rate_limit
         self._on_rest = on_rest
         self._conversation_id = desk.new_id("conv")
         self._active: dict[str, ResponseLife] = {}
@@ -139,6 +142,12 @@ class Answers:
     def _generate_if_ready(self, response: ResponseLife) -> None:
         if response.waits_for:
             return
+        if wait_s := self._rate_limit.wait_s(self._desk.now):
+            message = (
+                f"Rate limit reached on tokens per min: limit {self._rate_limit.limit}. Try again in {wait_s:.1f}s."
+            )
+            self._fail(response, message, "rate_limit_exceeded")
+            return
         question = response.read()
         response.is_generating = True
         self._desk.put(work.Generate(response.id, question, response.spoken_as, response.speed))
@@ -162,8 +171,20 @@ class Answers:
             self._desk.put(work.StopGenerating(response.id))
         del self._active[response.id]
         response.end(status, reason, error)
+        self._rate_limit.spend(response.tokens, self._desk.now)
+        self._tell_rate_limit()
         if response.in_conversation:
             self._on_rest(max(self._desk.now, self.sounding_until_s))
+
+    def _tell_rate_limit(self) -> None:
+        limit, now = self._rate_limit, self._desk.now
+        left = events.RateLimit(
+            name="tokens",
+            limit=limit.limit,
+            remaining=limit.remaining(now),
+            reset_seconds=round(limit.reset_s(now), 3),
+        )
+        self._desk.put(events.RateLimitsUpdated(event_id=self._desk.event_id(), rate_limits=[left]))
 
 
 def already_active(response: ResponseLife) -> ClientEventError:

@@ -90,7 +90,7 @@ class _App:
 
     def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines) -> None:
         self.engines = EnginePool(engines)
-        self._cap_s = settings.session_cap_s
+        self._settings = settings
         self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
         self._rest = rest_app(self._admission, unix_now)
 
@@ -126,8 +126,14 @@ class _App:
                     self._admission.leave()
 
     def _conversation(self, admitted: Admitted) -> Conversation:
-        session = admitted.session(new_id("sess"), expires_at=int(unix_now() + self._cap_s))
-        return Conversation(session, new_id, expires_s=trio.current_time() + self._cap_s, cap_s=self._cap_s)
+        cap_s = self._settings.session_cap_s
+        return Conversation(
+            admitted.session(new_id("sess"), expires_at=int(unix_now() + cap_s)),
+            new_id,
+            expires_s=trio.current_time() + cap_s,
+            cap_s=cap_s,
+            tokens_per_minute=self._settings.tokens_per_minute,
+        )
 
 
 async def _refuse(socket: WebSocket, refusal: Refusal) -> None:

@@ -9,8 +9,8 @@ from typing import Final
 
 MIN_FIRST_CHARACTERS: Final = 12
 """A first clause shorter than this ("Well,") would leave a gap before the next."""
-MAX_CHARACTERS: Final = 160
-"""About 10 s of speech, 80 ms of work; a sentence longer than this is cut at its last comma, else between words."""
+MAX_CHARACTERS: Final = 100
+"""About 5 s of speech, 50 ms of work; a sentence longer than this is cut at its last comma, else between words."""
 
 _SENTENCE_END: Final = re.compile(
     r"""(?<!\b[A-Z])(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)(?<!\.\w)[.!?…]+["')\]]*\s+|\n+"""

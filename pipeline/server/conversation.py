@@ -22,6 +22,7 @@ from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.desk import Desk, Output
 from pipeline.server.listening import Listening
 from pipeline.server.new_item import accepted_item
+from pipeline.server.rate_limit import RateLimit
 from pipeline.server.session_settings import check_response, input_format, turn_detection, updated
 from pipeline.server.transcriptions import Settled, Transcriptions
 
@@ -36,16 +37,24 @@ class Conversation:
         new_id: makes a fresh id from a prefix ("item" → "item_…").
         expires_s: `now` at which the session has lived long enough.
         cap_s: how long that is, for the farewell.
+        tokens_per_minute: how much its responses may read and say.
     """
 
     def __init__(
-        self, session: events.Session, new_id: Callable[[str], str], *, expires_s: float, cap_s: float
+        self,
+        session: events.Session,
+        new_id: Callable[[str], str],
+        *,
+        expires_s: float,
+        cap_s: float,
+        tokens_per_minute: int,
     ) -> None:
         self._desk = Desk(session, new_id)
         self._expires_s = expires_s
         self._cap_s = cap_s
         self._transcriptions = Transcriptions(self._desk)
-        self._answers = Answers(self._desk, on_rest=self._rest)
+        rate_limit = RateLimit(tokens_per_minute, expires_s - cap_s)
+        self._answers = Answers(self._desk, rate_limit, on_rest=self._rest)
         self._listening = Listening(
             self._desk, self._transcriptions, on_speech=self._speech_started, on_settled=self._settled
         )

@@ -1,7 +1,7 @@
 """One answer being made: the brain's words, cut into clauses, each spoken while the next is still being thought of.
 
 Words are reported ahead of their sound. Cancelling stops the brain at once and the voice at the end of its clause,
-which is at most 10 s of speech and takes a tenth of a second of one core.
+which is at most 5 s of speech and takes 50 ms of one core.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from pipeline.server.engines.interfaces import Arguments, Call, Words
 from pipeline.vocabulary.errors import ServiceBusyError, TalkwireError
 
 CLAUSES_AHEAD: Final = 64
-"""Clauses the brain may be ahead of the voice, about 10 min of speech; then it waits."""
+"""Clauses the brain may be ahead of the voice, about 5 min of speech; then it waits."""
 
 Report = Callable[[work.Generation], None]
 

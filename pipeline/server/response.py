@@ -91,6 +91,11 @@ class ResponseLife:
         limit = self.response.max_output_tokens
         return isinstance(limit, int) and _sum(self._spent()) > limit
 
+    @property
+    def tokens(self) -> int:
+        """What it has cost so far."""
+        return _sum(self._read) + _sum(self._spent())
+
     def create(self) -> None:
         """The response begins."""
         self._desk.put(ResponseCreated(event_id=self._desk.event_id(), response=self.response))

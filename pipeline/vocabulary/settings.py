@@ -99,6 +99,7 @@ class ServerSettings(Section, frozen=True):
     chat_timeout_s: Positive
     chat_fallback: Annotated[str, Meta(min_length=1, max_length=600)]
     session_cap_s: Positive
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=1_000_000_000)]
     max_sessions: Annotated[int, Meta(ge=1, le=10_000)]
 
 

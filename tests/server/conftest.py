@@ -32,11 +32,15 @@ def make_tone(duration_ms: float, amplitude: int = 8_000) -> bytes:
 class Bench:
     """Drives one conversation; every call returns what came out, server events by type and effects by name."""
 
-    def __init__(self, *, cap_s: float = 3600) -> None:
+    def __init__(self, *, cap_s: float = 3600, tokens_per_minute: int = 1_000_000) -> None:
         numbers = itertools.count(1)
         session = structs.replace(default_session("model", "heart"), id="sess_1", expires_at=int(cap_s))
         self.conversation = Conversation(
-            session, lambda prefix: f"{prefix}_{next(numbers)}", expires_s=cap_s, cap_s=cap_s
+            session,
+            lambda prefix: f"{prefix}_{next(numbers)}",
+            expires_s=cap_s,
+            cap_s=cap_s,
+            tokens_per_minute=tokens_per_minute,
         )
         self.outputs: list[Output] = []  # all of them, in order
         self.bytes_per_ms = BYTES_PER_MS  # of what the client sends

@@ -86,6 +86,7 @@ def test_a_function_call_is_an_item_whose_arguments_are_streamed(bench: Any) -> 
         "conversation.item.done",
         "response.output_item.done",
         "response.done",
+        "rate_limits.updated",
     ]
     done = bench.last(ResponseFunctionCallArgumentsDone)
     assert (done.name, done.arguments) == ("get_weather", '{"place": "here"}')
@@ -162,6 +163,7 @@ def test_a_response_out_of_band_leaves_the_conversation_alone(bench: Any) -> Non
         "response.content_part.done",
         "response.output_item.done",
         "response.done",
+        "rate_limits.updated",
     ]
     bench.work(GenerationEnded(main))
     create(bench)
@@ -205,7 +207,7 @@ def test_speech_interrupts_the_conversations_response_only(bench: Any) -> None:
     beside = create(bench, conversation="none")
     bench.hear(bytes(320 * BYTES_PER_MS), 0.9)
     assert [stopped.response_id for stopped in bench.all(StopGenerating)] == [main]
-    assert bench.client(ResponseCancel(response_id=beside))[-1] == "response.done"
+    assert "response.done" in bench.client(ResponseCancel(response_id=beside))
     assert bench.client(ResponseCancel(response_id=beside)) == ["error"]
 
 
@@ -264,7 +266,9 @@ def test_a_transcription_session_writes_down_and_never_answers(make_bench: Any) 
     bench = make_bench()
     numbers = itertools.count(1_000)
     session = structs.replace(default_transcription_session(), id="sess_2", expires_at=3600)
-    bench.conversation = Conversation(session, lambda prefix: f"{prefix}_{next(numbers)}", expires_s=3600, cap_s=3600)
+    bench.conversation = Conversation(
+        session, lambda prefix: f"{prefix}_{next(numbers)}", expires_s=3600, cap_s=3600, tokens_per_minute=1_000_000
+    )
     bench._take(bench.conversation.open(0.0))
     assert bench.last(SessionCreated).session.type == "transcription"
     bench.speaks()

@@ -76,6 +76,7 @@ END_SPEAKING = [
     "conversation.item.done",
     "response.output_item.done",
     "response.done",
+    "rate_limits.updated",
 ]
 
 
@@ -226,6 +227,7 @@ def test_a_failed_recognition_is_told_and_the_response_fails(bench: Any) -> None
         "conversation.item.input_audio_transcription.failed",
         "response.created",
         "response.done",
+        "rate_limits.updated",
     ]
     assert bench.last(ResponseDone).response.status == "failed"
 
@@ -392,6 +394,7 @@ def test_a_written_answer(bench: Any) -> None:
         "conversation.item.done",
         "response.output_item.done",
         "response.done",
+        "rate_limits.updated",
     ]
     done = bench.last(ResponseDone).response
     assert (done.output[0].content[0].text, done.metadata) == ("Hi.", {"topic": "x"})
@@ -402,7 +405,7 @@ def test_an_answer_over_max_output_tokens_is_incomplete(bench: Any) -> None:
     bench.client(ResponseCreate(response=ResponseParams(max_output_tokens=10)))
     response_id = bench.last(Generate).response_id
     bench.work(GeneratedText(response_id, "Hi."))  # 2 tokens
-    assert bench.work(GeneratedAudio(response_id, bytes(500 * BYTES_PER_MS)))[-1] == "response.done"  # 10 more
+    assert "response.done" in bench.work(GeneratedAudio(response_id, bytes(500 * BYTES_PER_MS)))  # 10 more
     done = bench.last(ResponseDone).response
     assert (done.status, done.status_details.reason) == ("incomplete", "max_output_tokens")
 

@@ -93,10 +93,11 @@ def test_a_guess_that_failed_is_the_turns_failure(bench: Any) -> None:
     bench.hear(ms(320), 0.0)
     bench.work(RecognitionFailed(bench.last(Recognise).utterance, "no ears"))
     said = bench.hear(ms(320), 0.0)
-    assert said[-3:] == [
+    assert said[-4:] == [
         "conversation.item.input_audio_transcription.failed",
         "response.created",
         "response.done",
+        "rate_limits.updated",
     ]
 
 
