@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.edges.keys import read_api_key
+from pipeline.edges.keys import CHAT, read_api_key
 from pipeline.vocabulary.errors import ConfigurationError
 from pipeline.vocabulary.signals import Secret
 
@@ -75,3 +75,13 @@ def test_a_dangling_credential_is_refused(tmp_path: Path) -> None:
     (tmp_path / "openai_api_key").symlink_to(tmp_path / "gone")
     with pytest.raises(ConfigurationError, match=r"^CREDENTIALS_DIRECTORY: cannot read"):
         read_api_key({"CREDENTIALS_DIRECTORY": str(tmp_path), "OPENAI_API_KEY": CANARY})
+
+
+def test_the_key_of_the_chat_service_is_another(key_file: Path) -> None:
+    key_file.with_name("chat_api_key").write_text("sk-chat")
+    environ = {"OPENAI_API_KEY": CANARY, "CHAT_API_KEY": "sk-environment"}
+    assert read_api_key(environ, CHAT) == Secret("sk-environment")
+    assert read_api_key(environ | {"CREDENTIALS_DIRECTORY": str(key_file.parent)}, CHAT) == Secret("sk-chat")
+    with pytest.raises(ConfigurationError, match=r"^CHAT_API_KEY_FILE: cannot read"):
+        read_api_key({"CHAT_API_KEY_FILE": str(key_file.with_name("absent"))}, CHAT)
+    assert read_api_key({"OPENAI_API_KEY": CANARY}, CHAT) is None

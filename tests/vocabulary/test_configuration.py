@@ -77,6 +77,7 @@ def test_every_problem_of_every_source_is_reported_at_once(tmp_path: Path) -> No
         ("audio.input", [], "must not be an empty list"),
         ("audio.input", ["none:", "wav:\0"], "must not hold a null character"),
         ("conversation.instructions", "x" * 20_001, "expected text of at most 20000 characters, got text"),
+        ("server.chat_fallback", "", "expected text of 1 to 600 characters, got text"),
         ("server.port", 65_536, "expected a whole number from 0 to 65535, got 65536"),
     ],
 )

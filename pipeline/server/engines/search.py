@@ -13,8 +13,8 @@ from pipeline.server.engines.knowledge import Entry, Knowledge, plain_words
 
 RUN_LENGTHS: Final = (3, 4)
 KNOWN_LIKENESS: Final = 0.46
-"""Of 121 questions that the shipped file answers, put in other words than its own, 108 get their answer at this bound,
-13 are refused and none gets a wrong one; of 92 about other things 3 are answered. Most of them served to choose it.
+"""Of 121 questions that the shipped file answered when this was chosen, put in other words than its own, 108 got their
+answer, 13 were refused and none got a wrong one; of 92 about other things 3 were answered. Most served to choose it.
 """
 MAX_QUESTION_CHARACTERS: Final = 400  # 30 s of speech; the question stands in there
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.dsp.level import SPEECH_RANGE_DB, rms_dbfs
+from pipeline.dsp.level import rms_dbfs
 from pipeline.dsp.pcm16 import to_pcm
 from pipeline.server.engines.interfaces import (
     Arguments,
@@ -29,7 +29,7 @@ from pipeline.server.engines.tool_calls import best_effort, forced_tool
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 HOP_MS: Final = 32  # as the detector that it stands in for
-SPEECH_DBFS: Final = -SPEECH_RANGE_DB
+SPEECH_DBFS: Final = -40.0
 MS_PER_CHARACTER: Final = 65  # as the voice that it stands in for
 HUM_HZ: Final = 120
 HUM_AMPLITUDE: Final = 4_000  # -18 dBFS, as loud as speech

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,7 @@ from pipeline.vocabulary.errors import ConfigurationError
 from pipeline.vocabulary.settings import ServerSettings
 
 EXAMPLE = configuration.shipped("engines") / "example"
-Install = Callable[[dict[str, dict[str, str]]], None]
+Install = Callable[..., None]
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def settings() -> ServerSettings:
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Installs a package with these entry points, as an installer does: by its metadata, in a folder of the path."""
 
-    def install(groups: dict[str, dict[str, str]], package: str = "plug-in", folder: Path = tmp_path) -> None:
+    def install(groups: dict[str, dict[str, str]], package: str = "plug-in") -> None:
         information = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
         information.mkdir()
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
@@ -39,7 +40,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
             for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
         ]
         (information / "entry_points.txt").write_text("\n".join(lines))
-        monkeypatch.syspath_prepend(str(folder))
         monkeypatch.syspath_prepend(str(tmp_path))
 
     return install
@@ -101,11 +101,16 @@ def test_a_plug_in_that_cannot_be_loaded_names_itself(
     assert refused.value.message == expected
 
 
-async def test_the_example_of_the_documentation_is_found_and_answers(
-    settings: ServerSettings, install: Callable[..., None]
-) -> None:
+@pytest.fixture
+def example(install: Install, tmp_path: Path) -> None:
+    """The example of the documentation, installed."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    install(project["entry-points"], project["name"], EXAMPLE)
+    shutil.copy(EXAMPLE / "talkwire_clock.py", tmp_path)
+    install(project["entry-points"], project["name"])
+
+
+@pytest.mark.usefixtures("example")
+async def test_the_example_of_the_documentation_is_found_and_answers(settings: ServerSettings) -> None:
     brain = load_engines(msgspec.structs.replace(settings, brain="clock")).brain()
     pieces = [piece async for piece in brain.answer(Ask((Line("user", "What time is it?"),)))]
     answer = "".join(piece.text for piece in pieces if isinstance(piece, Words))

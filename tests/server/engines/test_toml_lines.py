@@ -1,9 +1,14 @@
+import json
 import tomllib
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.server.engines.toml_lines import lines_of
 from pipeline.vocabulary import configuration
+from pipeline.vocabulary.configuration import printable
 
 TEXT = '''\
 # a comment with = and [brackets]
@@ -74,3 +79,52 @@ def test_all_of_a_shipped_file_is_found(name: str) -> None:
     for table, values in tomllib.loads(text).items():
         for key in values if isinstance(values, dict) else ():
             assert key in source[lines[f"{table}.{key}"] - 1]
+
+
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=6)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+class Writer:
+    """Writes tables as TOML, one list item a line, and notes where it put what."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.lines: dict[str, int] = {}
+
+    def pair(self, table: str, key: str, value: Any) -> None:
+        self.text += f"{json.dumps(key)} = "
+        self._value(f"{table}.{printable(key)}" if table else printable(key), value)
+
+    def _value(self, path: str, value: Any) -> None:
+        self.lines.setdefault(path, self.text.count("\n") + 1)
+        match value:
+            case list():
+                self.text += "["
+                for place, inner in enumerate(value):
+                    self.text += "  # ], [\n"
+                    self._value(f"{path}[{place}]", inner)
+                    self.text += ","
+                self.text += "\n]"
+            case dict():
+                self.text += "{"
+                for place, (key, inner) in enumerate(value.items()):
+                    self.text += ", " if place else " "
+                    self.pair(path, key, inner)
+                self.text += "}"
+            case _:
+                self.text += json.dumps(value)
+
+
+@given(tables=st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_whatever_toml_can_say_is_found(tables: dict[str, Any]) -> None:
+    writer = Writer()
+    for key, value in tables.items():
+        writer.pair("", key, value)
+        writer.text += "\n"
+    assert tomllib.loads(writer.text) == tables
+    assert lines_of(writer.text) == writer.lines
