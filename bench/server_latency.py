@@ -44,7 +44,7 @@ def measure(runs: int) -> Report:
 
 
 class Cancel(NamedTuple):
-    """What happened after a `response.cancel`: ms until the server's processor was quiet, CPU time it used till then."""
+    """What came after a `response.cancel`: ms until the server's processor was quiet, CPU time it took until then."""
 
     quiet_ms: float
     cpu_ms: float

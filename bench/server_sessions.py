@@ -1,14 +1,14 @@
 """How many sessions one core holds: a server without models on one core, its clients on another.
 
-Idle sessions only keep their connection. Streaming ones talk in real time with frames of 20 ms, ask a question every few
-seconds and hear a hummed answer to its end. In both crowds one more client pings: how late its pong comes is how late the
-server's event loop is for everybody. Crowds grow until that is too late.
+Idle sessions only keep their connection. Streaming ones talk in real time with frames of 20 ms: they ask, hear a hummed
+answer to its end, and ask again. In both crowds one more client pings: how late its pong comes is how late the server's
+event loop is for everybody. Crowds grow until that is too late.
 """
 
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Final
 
@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import trio
 
-from bench.caller import appends, calling
+from bench.caller import Caller, appends, calling
 from bench.processes import kept_bytecode
 from bench.report import Report, Row, row
-from bench.server import SYNTHETIC, Server, serving, two_cores
+from bench.server import SYNTHETIC, serving, two_cores
 from bench.talker import Notes, crowd
 from pipeline.core.latency import percentile
 from pipeline.dsp.pcm16 import to_pcm
@@ -38,8 +38,8 @@ TOO_LATE_MS: Final = 100.0
 """A loop whose p99 is later than this holds no more sessions."""
 SPEECH_S: Final = 1.5
 
-Crowd = Callable[[int, int, Notes], Awaitable[None]]
-"""Sessions with a port: how many, where they note what they saw. Returns once all are there; they stay until cancelled."""
+Crowd = Callable[..., Awaitable[None]]
+"""Sessions with the server at a port: how many, where they note what they saw. `nursery.start` waits for the last."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -124,3 +124,70 @@ async def _watch(
             session_kb = (server.memory_mb("Rss") - before_mb) * 1e3 / max(1, size)
             nursery.cancel_scope.cancel()
     return Held(name, late_ms, cpu_percent, session_kb, notes)
+
+
+async def _hear(probe: Caller) -> None:
+    async for _ in probe.events():
+        pass
+
+
+# the crowds
+
+
+async def _stand_idle(
+    port: int, size: int, _: Notes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Come and say nothing; pings are answered."""
+    room = trio.CapacityLimiter(ARRIVALS)
+    arrived: set[int] = set()
+    everybody = trio.Event()
+
+    async def stay(number: int) -> None:
+        async with AsyncExitStack() as stack:
+            async with room:
+                events = (await stack.enter_async_context(calling(port))).events()
+                await anext(events)  # session.created
+            arrived.add(number)
+            if len(arrived) == size:
+                everybody.set()
+            async for _ in events:
+                pass
+
+    async with trio.open_nursery() as nursery:
+        for number in range(size):
+            nursery.start_soon(stay, number)
+        if size:
+            await everybody.wait()
+        task_status.started()
+
+
+async def _stream(
+    port: int, size: int, notes: Notes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Talk: a tone, an answer, a tone."""
+    tone = np.sin(np.arange(SPEECH_S * RATE_HZ) * 0.1) * 8_000
+    question = appends(to_pcm(tone))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(crowd, port, size, [question], notes, stagger_s=STAGGER_S))
+        await trio.sleep(STAGGER_S)
+        task_status.started()
+
+
+# what is told
+
+
+def _rows(alone: Held, held: Sequence[Held]) -> Iterator[Row]:
+    yardstick = row("nobody else", "ms", alone.late_ms)
+    yield yardstick
+    for each in held:
+        yield row(each.name, "ms", each.late_ms, beside=yardstick)
+
+
+def _counts(held: Sequence[Held]) -> Iterator[tuple[str, int]]:
+    for each in held:
+        yield f"{each.name}: % of the core", round(each.cpu_percent)
+        yield f"{each.name}: kB a session", round(each.session_kb)
+        if each.notes.late_ms:
+            yield f"{each.name}: answers", len(each.notes.first_delta_ms)
+            yield f"{each.name}: without answer", each.notes.unanswered
+            yield f"{each.name}: clients' own lateness, p99 in ms", round(percentile(each.notes.late_ms, 99))

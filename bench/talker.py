@@ -51,6 +51,12 @@ class Notes(msgspec.Struct):
     unanswered: int = 0
     late_ms: list[float] = msgspec.field(default_factory=list)
 
+    def forget(self) -> None:
+        """Begin anew, on the same pages."""
+        for noted in (self.created_ms, self.first_delta_ms, self.late_ms):
+            noted.clear()
+        self.unanswered = 0
+
 
 class Talker:
     """One visitor on one connection.
@@ -114,7 +120,9 @@ class Talker:
                     if not self._heard_until_s:
                         notes.first_delta_ms.append((at_s - self._stopped_s) * 1000)
                         self._heard_until_s = at_s
-                    self._heard_until_s += len(msgspec.json.decode(text, type=_Delta).delta) * 0.75 / 1000 / BYTES_PER_MS
+                    self._heard_until_s += (
+                        len(msgspec.json.decode(text, type=_Delta).delta) * 0.75 / 1000 / BYTES_PER_MS
+                    )
                 case "response.done" if self._stopped_s:
                     status = msgspec.json.decode(text, type=_Done).response.status
                     if status == "completed":
@@ -142,7 +150,7 @@ def shipped_questions() -> list[Question]:
     """The recorded questions that come with talkwire."""
     folder = configuration.shipped("questions")
     names = tomllib.loads((folder / "transcripts.toml").read_text(encoding="utf-8"))
-    found = []
+    found: list[Question] = []
     for name in names:
         with wave.open(str(folder / name)) as recording:
             pcm = recording.readframes(recording.getnframes())
