@@ -70,6 +70,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         title: what its table is about.
         rows: the figures.
         counts: whole numbers that are no distribution, such as frames lost.
+        skipped: what could not be measured here, and what to install for it.
         curve: the figures as a picture, if they have a shape.
         host: where it was measured.
     """
@@ -78,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rows: list[Row]
     counts: dict[str, int] = msgspec.field(default_factory=dict)
+    skipped: list[str] = msgspec.field(default_factory=list)
     curve: Curve | None = None
     host: Host = msgspec.field(default_factory=this_host)
 
@@ -119,6 +121,7 @@ def show(report: Report, console: "Console") -> None:
         caption="\n".join(
             [
                 *(f"{name}: {count}" for name, count in report.counts.items()),
+                *(f"skipped {what}" for what in report.skipped),
                 f"Python {host.python}, {host.machine}, {host.cores} cores, load {host.load_1min:.1f}",
             ]
         ),
