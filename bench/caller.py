@@ -6,7 +6,7 @@ Its frames are built once and masked with zeros, which RFC 6455 allows; of an ev
 import base64
 import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -55,41 +55,39 @@ class Arrived(NamedTuple):
 
 
 class Caller:
-    """One connection. Whoever holds it has to go through `events`, or the server's pings go unanswered."""
+    """One connection. Whoever holds it has to read `event` after `event`, or the server's pings go unanswered."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._held = bytearray()
         self._sending = trio.Lock()
-        self._pongs: trio.MemorySendChannel[float] | None = None
+        self._ponged = trio.Event()
 
     async def send(self, data: bytes) -> None:
         """Send frames."""
         async with self._sending:
             await self._stream.send_all(data)
 
-    async def events(self) -> AsyncIterator[Arrived]:
-        """What the server says, until it hangs up; pings are answered on the way."""
+    async def event(self) -> Arrived:
+        """The next thing the server says; pings are answered on the way. Raises BenchError if it hangs up."""
         while True:
             opcode, payload = await self._frame()
             if opcode == _PING:
                 await self.send(frame(payload, _PONG))
             elif opcode == _TEXT:
-                yield Arrived(payload[9 : payload.index(b'"', 9)].decode(), payload, time.monotonic())
-            elif opcode == _PONG and self._pongs is not None:
-                self._pongs.send_nowait(time.monotonic())
+                return Arrived(payload[9 : payload.index(b'"', 9)].decode(), payload, time.monotonic())
+            elif opcode == _PONG:
+                self._ponged.set()
             elif opcode == _CLOSE:
-                return
+                raise BenchError(f"the server hung up: {payload[2:].decode(errors='replace')}")
 
-    async def ping(self, pause_s: float) -> AsyncGenerator[float, None]:
-        """Ping over and over; yields s until the pong, which is how late the server's event loop was."""
-        send, receive = trio.open_memory_channel[float](1)
-        self._pongs = send
-        while True:
-            sent_s = time.monotonic()
-            await self.send(frame(b"", _PING))
-            yield await receive.receive() - sent_s
-            await trio.sleep(pause_s)
+    async def ping(self) -> float:
+        """Ping; s until the pong is there, how late the server's event loop was. Somebody else reads `event`."""
+        self._ponged = trio.Event()
+        sent_s = time.monotonic()
+        await self.send(frame(b"", _PING))
+        await self._ponged.wait()
+        return time.monotonic() - sent_s
 
     async def upgrade(self) -> None:
         """Become a WebSocket. Raises BenchError if the server does not want it."""

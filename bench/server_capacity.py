@@ -7,6 +7,7 @@ another process on the same cores, so they take their share of them. The crowd g
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from bench.curve import Curve, Point
 from bench.processes import kept_bytecode
 from bench.report import BenchError, Report, Row, row
 from bench.server import serving
-from bench.talker import Notes, Question, crowd, shipped_questions
+from bench.talker import Notes, crowd, shipped_questions
 from pipeline.core.latency import percentile
 
 SIZES: Final = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
@@ -56,20 +57,22 @@ def measure(
     *,
     sizes: Iterable[int] = SIZES,
     hold_s: float = HOLD_S,
-    settings: Mapping[str, str] | None = None,
-    questions: Sequence[Question] | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """Let crowds of growing size talk; a crowd is a run of many turns, so `runs` says nothing here.
+
+    Args:
+        runs: see above.
+        sizes: of the crowds.
+        hold_s: s for which each is watched.
+        settings: of the server, over the shipped ones.
 
     Raises:
         BenchError: not even the smallest crowd is answered.
     """
     del runs
     with kept_bytecode() as environment:
-        talk = partial(
-            _talk, hold_s=hold_s, environment=environment, settings=settings or {},
-            questions=questions or shipped_questions(),
-        )  # fmt: skip
+        talk = partial(_talk, hold_s=hold_s, environment=environment, settings=settings)
         talked = list(_grow(talk, sizes))
     held = [each.size for each in talked if not each.is_too_many]
     if not held:
@@ -97,13 +100,12 @@ async def _talk(
     hold_s: float,
     environment: Mapping[str, str],
     settings: Mapping[str, str],
-    questions: Sequence[Question],
 ) -> Talked:
     """Let a crowd come to a fresh server; what it sees on the way in does not count."""
     notes = Notes()
     limit = {"server.max_sessions": str(size)}
     async with serving(environment, {**limit, **settings}) as server, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(crowd, server.port, size, questions, notes, stagger_s=STAGGER_S))
+        nursery.start_soon(partial(crowd, server.port, size, shipped_questions(), notes, stagger_s=STAGGER_S))
         await trio.sleep(STAGGER_S)
         notes.forget()
         before_s = server.cpu_s()

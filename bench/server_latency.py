@@ -5,11 +5,13 @@ how soon it is quiet again when nobody wants the answer any more.
 """
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import trio
 
-from bench.caller import Caller, calling, message
+from bench.caller import calling, message
 from bench.processes import kept_bytecode
 from bench.report import BenchError, Report, Row, row
 from bench.server import Server, serving
@@ -31,10 +33,15 @@ BUSY_SHARE: Final = 0.25
 """A server that worked less than this between two glances does not work on an answer."""
 
 
-def measure(runs: int) -> Report:
-    """Ask `runs` times two questions, and cancel `runs` answers. Raises BenchError if one is not answered."""
+def measure(runs: int, *, settings: Mapping[str, str] = MappingProxyType({})) -> Report:
+    """Ask `runs` times two questions, and cancel `runs` answers. Raises BenchError if one is not answered.
+
+    Args:
+        runs: see above.
+        settings: of the server, over the shipped ones.
+    """
     with kept_bytecode() as environment:
-        notes, cancels = trio.run(_ask_and_cancel, runs, environment)
+        notes, cancels = trio.run(_ask_and_cancel, runs, environment, settings)
     return Report(
         part="server_latency",
         title="the local server's answer, from speech_stopped; then quiet after response.cancel",
@@ -65,9 +72,11 @@ def rows(notes: Notes, cancels: list[Cancel]) -> list[Row]:
     ]
 
 
-async def _ask_and_cancel(runs: int, environment: dict[str, str]) -> tuple[Notes, list[Cancel]]:
+async def _ask_and_cancel(
+    runs: int, environment: Mapping[str, str], settings: Mapping[str, str]
+) -> tuple[Notes, list[Cancel]]:
     notes, warm_up = Notes(), Notes()
-    async with serving(environment, {}) as server:
+    async with serving(environment, settings) as server:
         async with calling(server.port) as caller:
             await Talker(caller, shipped_questions(), warm_up, listens=False).talk(1)
         async with calling(server.port) as caller:
@@ -88,7 +97,8 @@ async def _cancel(server: Server) -> Cancel:
             )
             + message("response.create")
         )
-        await _until(caller, "response.output_audio_transcript.delta")
+        while (await caller.event()).kind != "response.output_audio_transcript.delta":
+            pass
         await caller.send(message("response.cancel"))
         cancelled_s = busy_until_s = seen_s = time.monotonic()
         before_s = used_s = busy_used_s = server.cpu_s()
@@ -99,10 +109,3 @@ async def _cancel(server: Server) -> Cancel:
                 busy_until_s, busy_used_s = now_s, now_used_s
             used_s, seen_s = now_used_s, now_s
     return Cancel((busy_until_s - cancelled_s) * 1000, (busy_used_s - before_s) * 1000)
-
-
-async def _until(caller: Caller, kind: str) -> None:
-    async for arrived in caller.events():
-        if arrived.kind == kind:
-            return
-    raise BenchError(f"the server hung up before {kind}")

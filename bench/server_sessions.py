@@ -8,7 +8,7 @@ event loop is for everybody. Crowds grow until that is too late.
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -115,20 +115,18 @@ async def _watch(
             await nursery.start(sessions, server.port, size, notes)
             began_s, began_cpu_s = time.monotonic(), server.cpu_s()
             late_ms = []
-            async with aclosing(probe.ping(PING_PAUSE_S)) as delays_s:
-                async for delay_s in delays_s:
-                    late_ms.append(delay_s * 1000)
-                    if time.monotonic() > began_s + hold_s:
-                        break
+            while time.monotonic() < began_s + hold_s:
+                late_ms.append(await probe.ping() * 1000)
+                await trio.sleep(PING_PAUSE_S)
             cpu_percent = (server.cpu_s() - began_cpu_s) / (time.monotonic() - began_s) * 100
             session_kb = (server.memory_mb("Rss") - before_mb) * 1e3 / max(1, size)
             nursery.cancel_scope.cancel()
     return Held(name, late_ms, cpu_percent, session_kb, notes)
 
 
-async def _hear(probe: Caller) -> None:
-    async for _ in probe.events():
-        pass
+async def _hear(caller: Caller) -> None:
+    while True:
+        await caller.event()
 
 
 # the crowds
@@ -145,13 +143,12 @@ async def _stand_idle(
     async def stay(number: int) -> None:
         async with AsyncExitStack() as stack:
             async with room:
-                events = (await stack.enter_async_context(calling(port))).events()
-                await anext(events)  # session.created
+                caller = await stack.enter_async_context(calling(port))
+                await caller.event()  # session.created
             arrived.add(number)
             if len(arrived) == size:
                 everybody.set()
-            async for _ in events:
-                pass
+            await _hear(caller)
 
     async with trio.open_nursery() as nursery:
         for number in range(size):

@@ -110,7 +110,8 @@ class Talker:
 
     async def _listen(self) -> None:
         notes = self._notes
-        async for kind, text, at_s in self._caller.events():
+        while True:
+            kind, text, at_s = await self._caller.event()
             match kind:
                 case "input_audio_buffer.speech_stopped":
                     self._stopped_s, self._heard_until_s = at_s, 0.0

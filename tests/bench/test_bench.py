@@ -187,7 +187,7 @@ def test_a_figure_needs_values_and_a_yardstick() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--part", "nonsense"], '"response_latency", "endpoint_overhead", "footprint"'),
+        (["--part", "nonsense"], '"response_latency", "endpoint_overhead", "footprint", "server_latency"'),
         (["--runs", "0"], "--runs"),
         (["--runs", "many"], "--runs"),
         (["--speed"], "--speed"),
