@@ -1,9 +1,12 @@
 """`talkwire relay`: faults between a client and a server on this machine."""
 
-from collections.abc import Callable, Sequence
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,7 +15,8 @@ from pipeline.cli.options import Json, Lifeline, announce, hold_lifeline
 from pipeline.vocabulary.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.proving.relay import Faults
+    from pipeline.proving.faults import Faults
+    from pipeline.proving.relay import Relay
     from pipeline.proving.script import Step
 
 Listen = Annotated[
@@ -34,7 +38,27 @@ Toxics = Annotated[
         help="A fault from the start, for example 'latency latency_ms=200 jitter_ms=50'; may be repeated.",
     ),
 ]
-Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Of the dice for jitter and slices.")]
+Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Of the dice for jitter, slices and chance.")]
+
+
+ApiPort = Annotated[
+    int | None,
+    Parameter(
+        name="--api",
+        show_default=False,
+        negative=(),
+        help="Let an HTTP API on this port of 127.0.0.1 steer it; 0 takes a free one.",
+    ),
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--api-key-file",
+        show_default=False,
+        negative=(),
+        help="The API's bearer token; else TALKWIRE_RELAY_API_KEY or its _FILE; else a new one is printed.",
+    ),
+]
 
 
 def relay(
@@ -44,55 +68,89 @@ def relay(
     script: Script = None,
     toxic: Toxics = (),
     seed: Seed = 0,
+    api: ApiPort = None,
+    api_key_file: ApiKeyFile = None,
     json: Json = False,
     lifeline: Lifeline = None,
 ) -> int:
     """Relay TCP on this machine with faults: between your own client and server.
 
-    Toxics: latency, down, bandwidth, slow_close, timeout, reset_peer, slicer, limit_data, reset_at, half_open, stall.
-    All but down take direction=up (client to server), down or both. Fields: a wrong one is answered with all there are.
+    Toxics: latency, down, bandwidth, slow_close, timeout, reset_peer, slicer,
+    limit_data, reset_at, half_open, stall. All but down take direction=up (client
+    to server), down or both. A wrong field is answered with all there are.
+
+    Toxics of a connection's beginning: refuse, no_answer, hang_up, slow_handshake,
+    http_status, bad_answer. They take every=N, probability=P and times=N:
+    'http_status status=503 times=2' refuses twice and then lets through.
     """
     hold_lifeline(lifeline)
     if script and toxic:
         raise UsageError("give --script or --toxic, not both")
-    if not 0 <= listen <= 65_535:
-        raise UsageError("--listen wants a port from 0 to 65535")
+    if api_key_file and api is None:
+        raise UsageError("--api-key-file wants --api")
+    for option, port in (("--listen", listen), ("--api", api or 0)):
+        if not 0 <= port <= 65_535:
+            raise UsageError(f"{option} wants a port from 0 to 65535")
 
     import msgspec
 
     from pipeline.cli.interruption import perform
-    from pipeline.proving import relay as relaying
+    from pipeline.proving.relay import Relay, parse_upstream
     from pipeline.proving.script import Step, parse_toxic, read_script
 
     steps = read_script(script) if script else [Step(toxics=tuple(map(parse_toxic, toxic)))]
-    target = relaying.parse_upstream(upstream)
     first = steps[0].toxics if steps and not steps[0].at_s else ()  # at work before anybody can connect
-    faults, statistics = relaying.Faults(first), relaying.Statistics()
-    listening = partial(announce, f"{relaying.HOST}:{{port}}", "listening", json=json)
-    serve = partial(relaying.serve, target, listen, faults, statistics, seed=seed)
-    status = perform(partial(_perform, serve, steps, faults, listening, json=json))
-    _tell("ended", msgspec.structs.asdict(statistics), json=json)
+    made = Relay(parse_upstream(upstream), first, seed=seed)
+    steer = None if api is None else _steering(made, api, api_key_file, json=json)
+    status = perform(partial(_perform, made, listen, steps, steer, json=json))
+    _tell("ended", msgspec.structs.asdict(made.statistics), json=json)
     return status
 
 
+def _steering(relay: "Relay", port: int, key_file: Path | None, *, json: bool) -> Callable[[], Awaitable[None]]:
+    """What serves the API; says where it listens, and the key if nobody gave one."""
+    from pipeline.edges.keys import RELAY, key_from_file, read_api_key
+    from pipeline.proving import api
+    from pipeline.proving.relay import HOST
+    from pipeline.vocabulary.signals import Secret
+
+    given = key_from_file(key_file, "--api-key-file") if key_file else read_api_key(os.environ, RELAY)
+    key = given or Secret(secrets.token_urlsafe(24))
+    shown = {} if given else {"key": key.value}
+
+    def listening(port: int) -> None:
+        _tell("api", {"url": f"http://{HOST}:{port}", **shown}, json=json)
+
+    return partial(api.serve, relay, port, key, listening=listening)
+
+
 async def _perform(
-    serve: Callable[..., Any],
+    relay: "Relay",
+    port: int,
     steps: Sequence["Step"],
-    faults: "Faults",
-    listening: Callable[[int], None],
+    steer: Callable[[], Awaitable[None]] | None,
     *,
     json: bool,
 ) -> None:
     """Relay until cancelled; the script's clock starts when the port is open."""
     import trio
 
+    from pipeline.proving.relay import HOST
+
     async with trio.open_nursery() as nursery:
 
         def begin(port: int) -> None:
-            listening(port)
-            nursery.start_soon(partial(_follow, steps, faults, json=json))
+            announce(f"{HOST}:{{port}}", "listening", port, json=json)
+            nursery.start_soon(partial(_follow, steps, relay.faults, json=json))
+            if steer:
+                nursery.start_soon(steer)
+            if not json and sys.stdout is not None and sys.stdout.isatty():
+                from pipeline.cli.relay_screen import show
+                from pipeline.cli.screen import PipedConsole
 
-        await serve(listening=begin)
+                nursery.start_soon(show, relay, PipedConsole())
+
+        await relay.serve(port, listening=begin)
 
 
 async def _follow(steps: Sequence["Step"], faults: "Faults", *, json: bool) -> None:

@@ -13,6 +13,8 @@ PROVIDER = "openai_api_key"
 """The key of the Realtime provider, and of the local server in its place."""
 CHAT = "chat_api_key"
 """The key of the chat service that the local server's brain may ask."""
+RELAY = "talkwire_relay_api_key"
+"""The key of the relay's control API."""
 
 
 def read_api_key(environ: Mapping[str, str], credential: str = PROVIDER) -> Secret | None:
@@ -27,13 +29,18 @@ def read_api_key(environ: Mapping[str, str], credential: str = PROVIDER) -> Secr
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory and os.path.lexists(path := Path(directory) / credential):
-        return _usable(_read_file(path, "CREDENTIALS_DIRECTORY"), "CREDENTIALS_DIRECTORY")
+        return key_from_file(path, "CREDENTIALS_DIRECTORY")
     variable = credential.upper()
     if (named := environ.get(f"{variable}_FILE")) is not None:
-        return _usable(_read_file(Path(named), f"{variable}_FILE"), f"{variable}_FILE")
+        return key_from_file(Path(named), f"{variable}_FILE")
     if (value := environ.get(variable)) is not None:
         return _usable(value, variable)
     return None
+
+
+def key_from_file(path: Path, place: str) -> Secret:
+    """The key in this file; `place` names who said so. Raises ConfigurationError: unreadable, or no key."""
+    return _usable(_read_file(path, place), place)
 
 
 def _read_file(path: Path, place: str) -> str:

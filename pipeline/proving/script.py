@@ -18,14 +18,14 @@ from typing import Annotated, Any, Final, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from pipeline.proving.toxics import Toxic
+from pipeline.proving.catalogue import Toxic
 from pipeline.vocabulary.configuration import printable, read
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 
 MAX_STEPS: Final = 10_000
 """More is no script of a person."""
 MAX_TOXICS: Final = 16
-"""At work at once; there are eleven kinds."""
+"""At work at once; there are seventeen kinds."""
 
 _KINDS: Final = {str(kind.__struct_config__.tag): kind for kind in get_args(Toxic)}
 
@@ -57,6 +57,20 @@ def read_script(path: Path) -> list[Step]:
         if after.at_s < before.at_s:
             raise ConfigurationError([Problem(f"step {number}, at_s", "must not be before the step above it")])
     return made
+
+
+def parse_toxics(trees: object) -> tuple[Toxic, ...]:
+    """A list of toxics as tables, as a step holds them.
+
+    Raises:
+        ConfigurationError: lists every toxic that is wrong with its place, its type and the field.
+    """
+    if not isinstance(trees, list) or len(trees) > MAX_TOXICS:
+        raise ConfigurationError([Problem("toxics", f"must be a list of at most {MAX_TOXICS} tables")])
+    problems = [_toxic_problem(f"toxic {place}", tree) for place, tree in enumerate(trees, 1)]
+    if wrong := [problem for problem in problems if problem]:
+        raise ConfigurationError(wrong)
+    return msgspec.convert(trees, tuple[Toxic, ...])
 
 
 def parse_toxic(text: str) -> Toxic:

@@ -1,4 +1,4 @@
-"""The faults of the relay: one record per toxic (its schema) with the one effect it has on a direction of a connection.
+"""The faults of a line: one record per toxic (its schema) with the one effect it has on a direction of a connection.
 
 Names and meaning follow toxiproxy (its README, "Toxics"), with the unit added to each field. Bytes travel as parcels
 that carry the moment they are due, so an effect is arithmetic on parcels: no clock, no socket, no task. A direction
@@ -7,7 +7,7 @@ is taken away, as by a router that has forgotten it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from enum import Enum
 from random import Random
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
@@ -56,7 +56,7 @@ class Cut(NamedTuple):
 Effect = Callable[[Parcel], Iterator[Parcel]]
 
 
-class _Toxic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+class ToxicBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
     """What all toxics share."""
 
     swallows: ClassVar[bool] = False
@@ -81,7 +81,7 @@ class _Toxic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
         return _pass
 
 
-class _Directed(_Toxic, frozen=True, kw_only=True):
+class _Directed(ToxicBase, frozen=True, kw_only=True):
     """A toxic that may be told to work on one direction only."""
 
     direction: Literal["up", "down", "both"] = "both"
@@ -107,7 +107,7 @@ class Latency(_Directed, frozen=True, kw_only=True, tag="latency"):
         return delay
 
 
-class Down(_Toxic, frozen=True, kw_only=True, tag="down"):
+class Down(ToxicBase, frozen=True, kw_only=True, tag="down"):
     """Nobody is there: open connections are closed, new ones refused."""
 
     @property
@@ -133,7 +133,7 @@ class Bandwidth(_Directed, frozen=True, kw_only=True, tag="bandwidth"):
     def effect(self, _dice: Random) -> Effect:
         """Each portion is due when the line has carried it."""
         portion_bytes = max(1, int(self._rate_bytes_s * SLOT_S))
-        return _paced(lambda: portion_bytes, lambda size_bytes: size_bytes / self._rate_bytes_s, late=True)
+        return paced(lambda: portion_bytes, lambda size_bytes: size_bytes / self._rate_bytes_s, late=True)
 
 
 class SlowClose(_Directed, frozen=True, kw_only=True, tag="slow_close"):
@@ -201,7 +201,7 @@ class Slicer(_Directed, frozen=True, kw_only=True, tag="slicer"):
     def effect(self, dice: Random) -> Effect:
         """Cuts at sizes the dice choose."""
         low, high = self.average_bytes - self.variation_bytes, self.average_bytes + self.variation_bytes
-        return _paced(lambda: dice.randint(low, high), lambda _: self.delay_ms / 1_000, late=False)
+        return paced(lambda: dice.randint(low, high), lambda _: self.delay_ms / 1_000, late=False)
 
 
 class LimitData(_Directed, frozen=True, kw_only=True, tag="limit_data"):
@@ -240,87 +240,11 @@ class Stall(_Directed, frozen=True, kw_only=True, tag="stall"):
     stalls: ClassVar[bool] = True
 
 
-Toxic = Latency | Down | Bandwidth | SlowClose | Timeout | ResetPeer | Slicer | LimitData | ResetAt | HalfOpen | Stall
-"""Any toxic; `type` tells which."""
-
-
-class Lane:
-    """One direction of one connection: the toxics that work on it, in order, and what they have counted so far."""
-
-    def __init__(self, way: Way, *, seed: str) -> None:
-        self._way = way
-        self._dice = Random(seed)  # noqa: S311 - reproducible jitter, not a secret
-        self._given: Sequence[Toxic] = ()
-        self._working: list[_Working] = []
-        self._last_s = -math.inf
-        self._lost = False
-        self._ended = False
-
-    def use(self, toxics: Sequence[Toxic], now: float) -> None:
-        """Work with these toxics from now on; one that was there before keeps its count, what is under way its fate."""
-        if toxics is self._given:
-            return
-        self._given = toxics
-        before, self._working = self._working, []
-        for toxic in toxics:
-            if toxic.touches(self._way):
-                kept = next((old for old in before if old.toxic == toxic), None)
-                if kept:
-                    before.remove(kept)
-                self._working.append(kept or _Working(toxic, now, toxic.effect(self._dice)))
-
-    def feed(self, parcel: Parcel) -> list[Parcel]:
-        """What becomes of a parcel; the moments never run backwards, and nothing follows an ending."""
-        parcels = [parcel]
-        for toxic, _, effect in self._working:
-            self._lost |= toxic.swallows and bool(parcels)
-            parcels = [done for each in parcels for done in effect(each)]
-        return list(self._in_order(parcels))
-
-    def _in_order(self, parcels: Sequence[Parcel]) -> Iterator[Parcel]:
-        for parcel in parcels:
-            if self._ended or self.torn:
-                return
-            self._ended = parcel.ending is not None
-            self._last_s = max(self._last_s, parcel.at_s)
-            yield parcel._replace(at_s=self._last_s)
-
-    @property
-    def torn(self) -> bool:
-        """Whether bytes were lost and nothing swallows any more: what follows would not be the same stream."""
-        return self._lost and not any(working.toxic.swallows for working in self._working)
-
-    @property
-    def stalled(self) -> bool:
-        """Whether nothing may move."""
-        return any(working.toxic.stalls for working in self._working)
-
-    @property
-    def window_bytes(self) -> int:
-        """How much may be under way."""
-        return min((working.toxic.window_bytes for working in self._working), default=WINDOW_BYTES)
-
-    @property
-    def cuts(self) -> Iterator[tuple[float, Ending]]:
-        """When (s) and how the clock ends the connection."""
-        for toxic, begun_s, _ in self._working:
-            if toxic.cut:
-                yield begun_s + toxic.cut.after_s, toxic.cut.ending
-
-
-class _Working(NamedTuple):
-    """A toxic at work on one lane."""
-
-    toxic: Toxic
-    begun_s: float
-    effect: Effect
-
-
 def _pass(parcel: Parcel) -> Iterator[Parcel]:
     yield parcel
 
 
-def _paced(size_bytes: Callable[[], int], takes_s: Callable[[int], float], *, late: bool) -> Effect:
+def paced(size_bytes: Callable[[], int], takes_s: Callable[[int], float], *, late: bool) -> Effect:
     """Portions one after another; `late`: each is due at the end of the time it takes, else at its beginning."""
     free_s = -math.inf
 

@@ -10,7 +10,10 @@ from trio.abc import HalfCloseableStream
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from pipeline.proving import relay
-from pipeline.proving.relay import Faults, Statistics, Upstream, carry, parse_upstream
+from pipeline.proving.catalogue import Toxic
+from pipeline.proving.connection import Connection, Statistics, reset
+from pipeline.proving.faults import Faults
+from pipeline.proving.relay import Relay, Upstream, parse_upstream
 from pipeline.proving.toxics import (
     Bandwidth,
     Down,
@@ -24,7 +27,6 @@ from pipeline.proving.toxics import (
     SlowClose,
     Stall,
     Timeout,
-    Toxic,
 )
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError
 
@@ -48,7 +50,7 @@ class Line:
         self.over = trio.Event()
 
     async def run(self) -> None:
-        self.ended = await carry(self.near, self.far, self.faults, self.statistics, seed="1")
+        self.ended = await Connection(self.near, self.far, self.faults, self.statistics, seed="1").carry()
         self.ended_s = trio.current_time()
         self.over.set()
 
@@ -282,7 +284,6 @@ async def test_toxics_compose(autojump_clock: object) -> None:
 async def relayed(*toxics: Toxic) -> AsyncIterator[tuple[int, list[trio.SocketStream], Faults, Statistics]]:
     """A relay on real sockets: its port, what its upstream has accepted, its controls."""
     accepted: list[trio.SocketStream] = []
-    faults, statistics = Faults(toxics), Statistics()
     ports: list[int] = []
 
     async def accept(stream: trio.SocketStream) -> None:
@@ -293,11 +294,10 @@ async def relayed(*toxics: Toxic) -> AsyncIterator[tuple[int, list[trio.SocketSt
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         upstream = Upstream("127.0.0.1", listeners[0].socket.getsockname()[1])
         nursery.start_soon(trio.serve_listeners, accept, listeners)
-        nursery.start_soon(
-            partial(relay.serve, upstream, 0, faults, statistics, seed=1, listening=ports.append),
-        )
+        made = Relay(upstream, toxics, seed=1)
+        nursery.start_soon(partial(made.serve, 0, listening=ports.append))
         await until(lambda: bool(ports))
-        yield ports[0], accepted, faults, statistics
+        yield ports[0], accepted, made.faults, made.statistics
         nursery.cancel_scope.cancel()
 
 
@@ -345,7 +345,7 @@ async def test_a_reset_by_the_client_reaches_the_server() -> None:
     async with sockets() as (client, server, _, _):
         await client.send_all(b"x")
         assert await server.receive_some() == b"x"
-        await relay.reset(client)
+        await reset(client)
         assert await read_until_reset(server) == b""
 
 
@@ -363,7 +363,7 @@ async def test_a_receiver_that_does_not_read_stops_the_sender() -> None:
 async def test_half_open_on_real_sockets_hides_a_reset_from_the_peer() -> None:
     async with sockets(HalfOpen(direction="up")) as (client, server, _, statistics):
         await client.send_all(b"lost")
-        await relay.reset(client)
+        await reset(client)
         with suppress(trio.BrokenResourceError):
             await server.send_all(b"into the void")
         assert await hears_nothing(server, QUIET_S)
@@ -390,14 +390,14 @@ async def test_a_client_is_reset_when_nobody_listens_upstream() -> None:
     nobody = Upstream("127.0.0.1", listeners[0].socket.getsockname()[1])
     await listeners[0].aclose()
     ports: list[int] = []
-    statistics = Statistics()
+    made = Relay(nobody)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(relay.serve, nobody, 0, Faults(), statistics, seed=1, listening=ports.append))
+        nursery.start_soon(partial(made.serve, 0, listening=ports.append))
         await until(lambda: bool(ports))
         async with await trio.open_tcp_stream("127.0.0.1", ports[0]) as client:
             assert await read_until_reset(client) == b""
         nursery.cancel_scope.cancel()
-    assert (statistics.refused, statistics.open) == (1, 0)
+    assert (made.statistics.refused, made.statistics.open) == (1, 0)
 
 
 async def test_over_capacity_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +414,7 @@ async def test_over_capacity_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_taken_port_is_said() -> None:
     async with relayed() as (port, _, _, _):
         with pytest.raises(AlreadyRunningError, match=f"port {port} on 127.0.0.1"):
-            await relay.serve(Upstream("127.0.0.1", 1), port, Faults(), Statistics(), seed=1, listening=print)
+            await Relay(Upstream("127.0.0.1", 1)).serve(port, listening=print)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_faults_of_the_beginning_are_toxics_like_any_other(tmp_path: Path) -> None:
+    text = "[[step]]\ntoxics = [{ type = 'http_status', status = 503, times = 2 }, { type = 'refuse', every = 3 }]"
+    (step,) = read_script(script(tmp_path, text))
+    assert step.toxics == (parse_toxic("http_status status=503 times=2"), parse_toxic("refuse every=3"))
+
+
 def test_a_toxic_on_the_command_line() -> None:
     assert parse_toxic("latency latency_ms=200 jitter_ms=50.5") == Latency(latency_ms=200, jitter_ms=50.5)
     assert parse_toxic("half_open direction=up") == HalfOpen(direction="up")

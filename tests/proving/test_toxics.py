@@ -6,14 +6,15 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.proving.catalogue import Toxic
+from pipeline.proving.lane import Lane
 from pipeline.proving.toxics import (
     Bandwidth,
     Ending,
     HalfOpen,
-    Lane,
     Latency,
     LimitData,
     Parcel,
@@ -23,7 +24,6 @@ from pipeline.proving.toxics import (
     SlowClose,
     Stall,
     Timeout,
-    Toxic,
 )
 
 HARMLESS = st.one_of(
@@ -53,6 +53,7 @@ def test_what_only_delays_keeps_every_byte_in_order(toxics: list[Toxic], sent: l
 
 
 @given(st.integers(0, 100), st.lists(st.binary(min_size=1, max_size=40), max_size=8))
+@example(2, [b"a", b"b", b"c"])
 @settings(max_examples=60, deadline=None)
 def test_limits_cut_at_exactly_their_byte(limit: int, chunks: list[bytes]) -> None:
     whole = b"".join(chunks)
@@ -71,6 +72,11 @@ def test_latency_stays_within_its_jitter_and_uses_it() -> None:
     assert max(late_s) - min(late_s) > 0.05
 
 
+def test_jitter_above_the_latency_never_makes_bytes_early() -> None:
+    got = passed([Latency(latency_ms=10, jitter_ms=500)], [Parcel(float(second), b"x") for second in range(100)])
+    assert min(parcel.at_s - second for second, parcel in enumerate(got)) == 0
+
+
 def test_the_same_seed_gives_the_same_jitter() -> None:
     toxics = [Latency(latency_ms=100, jitter_ms=100)]
     parcels = [Parcel(float(second), b"x") for second in range(10)]
@@ -85,7 +91,7 @@ def test_bandwidth_delivers_at_its_rate_without_lumps() -> None:
 
 def test_a_slow_line_keeps_half_a_second_and_a_slicer_a_thousand_slices() -> None:
     lane = Lane("up", seed="1")
-    lane.use([Bandwidth(rate_kbit_s=80), Slicer(average_bytes=2)], 0.0)
+    lane.use([Bandwidth(rate_kbit_s=80), Slicer(average_bytes=7, variation_bytes=5)], 0.0)
     assert lane.window_bytes == 2_048
     lane.use([Bandwidth(rate_kbit_s=8)], 0.0)
     assert lane.window_bytes == 500
