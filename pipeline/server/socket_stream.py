@@ -1,8 +1,8 @@
 """One accepted connection, as anycorn reads and writes it.
 
 It ends what anycorn would let go on. After a message that is too long anycorn sends its close frame and then keeps
-every byte that still comes: here nothing is handed on once a close frame has been sent. And for the body of a request
-anycorn waits for ever: here a connection on which nothing moves in either direction is over.
+every byte that still comes: here nothing is handed on once a close frame has been sent. And anycorn keeps a connection
+that is over until it would ping it again: here what is still done for it is cancelled.
 """
 
 import socket
@@ -18,8 +18,6 @@ CLOSE_FRAME: Final = b"\x88"
 """First byte of a final close frame (RFC 6455 §5.2); no HTTP response begins with it."""
 FAREWELL_S: Final = 1.0
 """How long the last words may take to be read: to close while the peer still sends is a reset, which loses them."""
-SILENCE_S: Final = 60.0
-"""Nothing received and nothing sent for this long ends a connection. A WebSocket is never so quiet: it is pinged."""
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 
 
@@ -34,7 +32,6 @@ class SocketStream(anyio.abc.ByteStream):
     def __init__(self, stream: trio.SocketStream, life: trio.CancelScope) -> None:
         self._stream = stream
         self._life = life
-        self._sends = 0
         self._said_goodbye = False
 
     @property
@@ -45,7 +42,7 @@ class SocketStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
         """The next bytes; raises anyio's errors: EndOfStream, ClosedResourceError, BrokenResourceError."""
         try:
-            data = await (self._read_out() if self._said_goodbye else self._receive(max_bytes))
+            data = await (self._read_out() if self._said_goodbye else self._stream.receive_some(max_bytes))
         except trio.ClosedResourceError:
             raise anyio.ClosedResourceError from None
         except trio.BrokenResourceError as error:
@@ -54,11 +51,10 @@ class SocketStream(anyio.abc.ByteStream):
         if not data:
             self._life.deadline = trio.current_time() + FAREWELL_S
             raise anyio.EndOfStream
-        return data
+        return bytes(data)
 
     async def send(self, item: bytes) -> None:
         """Send all of it; raises as `receive` does."""
-        self._sends += 1
         self._said_goodbye = self._said_goodbye or item.startswith(CLOSE_FRAME)
         try:
             await self._stream.send_all(item)
@@ -84,14 +80,6 @@ class SocketStream(anyio.abc.ByteStream):
             except OSError:  # closed meanwhile
                 return
             await self.aclose()
-
-    async def _receive(self, max_bytes: int) -> bytes:
-        while True:
-            sends = self._sends
-            with trio.move_on_after(SILENCE_S):
-                return bytes(await self._stream.receive_some(max_bytes))
-            if self._sends == sends:
-                return b""
 
     async def _read_out(self) -> bytes:
         with trio.move_on_after(FAREWELL_S):

@@ -314,20 +314,6 @@ async def test_headers_without_end_are_refused(engines: Engines, tone: Tone) -> 
         await hold_turn(port, tone)
 
 
-async def test_a_body_that_never_comes_is_not_waited_for(
-    engines: Engines, tone: Tone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket_stream, "SILENCE_S", 0.3)
-    async with running(engines) as port:
-        async with line(port) as client:
-            await client.send(
-                b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk\r\n"
-                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-            )
-            assert b"200" not in await client.rest()
-        await hold_turn(port, tone)
-
-
 async def test_a_client_that_never_reads_gives_its_place_to_another(
     engines: Engines, tone: Tone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
