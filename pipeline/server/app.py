@@ -28,8 +28,6 @@ from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
 REALTIME_PATH: Final = "/v1/realtime"
-SPARE_CONNECTIONS: Final = 256
-"""Beyond the sessions: for REST, and for those who are told at the door that they cannot come in."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -68,8 +66,7 @@ async def serve(
     port: int = listener.getsockname()[1]
     app = _App(settings, api_key, engines)
     async with trio.open_nursery() as nursery:
-        max_connections = settings.max_sessions + SPARE_CONNECTIONS
-        nursery.start_soon(partial(serve_connections, listener, app, max_connections=max_connections))
+        nursery.start_soon(partial(serve_connections, listener, app, lasting=settings.max_sessions))
         if api_key is None:
             log = structlog.get_logger("talkwire.server")
             log.warning("no API key is configured: any bearer on this machine may mint client secrets", port=port)

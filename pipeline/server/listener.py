@@ -35,6 +35,8 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The protocol allows appends of 15 MiB; the envelope needs a little more."""
 MAX_WAITING_MESSAGES: Final = 4
 """Messages between socket and session; a session that waits for its engines lets TCP push back."""
+SPARE_CONNECTIONS: Final = 256
+"""Beyond those that stay: for requests, and for clients who are told at the door that they cannot come in."""
 NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """`accept` can do nothing just now (accept(2)); connections that end make room."""
 NO_ROOM_PAUSE_S: Final = 0.1
@@ -68,13 +70,14 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve_connections(listening: socket.socket, app: ASGIFramework, *, max_connections: int) -> None:
+async def serve_connections(listening: socket.socket, app: ASGIFramework, *, lasting: int = 0) -> None:
     """Serve HTTP and WebSockets on this socket until cancelled; connections end with it.
 
     Args:
         listening: from `bind`.
         app: what to serve.
-        max_connections: how many may be open at once; whoever comes then waits in the kernel until one ends.
+        lasting: how many connections may stay open for long. With SPARE_CONNECTIONS that is all there may be at once;
+            whoever comes then waits in the kernel until one ends.
     """
     config = Config()
     config.accesslog = None
@@ -85,7 +88,7 @@ async def serve_connections(listening: socket.socket, app: ASGIFramework, *, max
     config.max_app_queue_size = MAX_WAITING_MESSAGES
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     context = WorkerContext(None)
-    room = trio.Semaphore(max_connections)
+    room = trio.Semaphore(lasting + SPARE_CONNECTIONS)
 
     async def serve_one(accepted: trio.SocketStream) -> None:
         try:
