@@ -62,9 +62,20 @@ def main(arguments: Sequence[str]) -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
+    except ExceptionGroup as group:  # from a crowd
+        failed = group.subgroup(BenchError)
+        if failed is None:
+            raise
+        print(f"bench: {_first(failed)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _first(group: ExceptionGroup[BenchError]) -> BenchError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 if __name__ == "__main__":

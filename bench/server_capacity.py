@@ -49,7 +49,7 @@ class Talked(msgspec.Struct, frozen=True):
     @property
     def is_too_many(self) -> bool:
         """Answers come too late, or not at all."""
-        return bool(self.notes.unanswered) or self.figures.p95 > LATE_MS
+        return self.figures.p95 > LATE_MS or not self.notes.is_complete
 
 
 def measure(
@@ -126,7 +126,7 @@ def _rows(talked: Sequence[Talked]) -> Iterator[Row]:
 def _counts(talked: Sequence[Talked]) -> Iterator[tuple[str, int]]:
     for each in talked:
         yield f"{each.size} at once: % of one core", round(each.cpu_percent)
-        yield f"{each.size} at once: without answer", each.notes.unanswered
+        yield f"{each.size} at once: without answer or sent away", each.notes.unanswered + each.notes.sent_away
         yield f"{each.size} at once: clients' own lateness, p99 in ms", round(percentile(each.notes.late_ms, 99))
 
 

@@ -2,7 +2,7 @@
 
 Idle sessions only keep their connection. Streaming ones talk in real time with frames of 20 ms: they ask, hear a hummed
 answer to its end, and ask again. In both crowds one more client pings: how late its pong comes is how late the server's
-event loop is for everybody. Crowds grow until that is too late.
+event loop is for everybody. Crowds grow until that is too late or somebody is not served.
 """
 
 import os
@@ -60,9 +60,9 @@ class Held(msgspec.Struct, frozen=True):
     notes: Notes
 
     @property
-    def is_too_late(self) -> bool:
-        """The loop holds no more than this, or not even this."""
-        return percentile(self.late_ms, 99) > TOO_LATE_MS
+    def is_too_many(self) -> bool:
+        """The loop is too late, or the server said so."""
+        return percentile(self.late_ms, 99) > TOO_LATE_MS or not self.notes.is_complete
 
 
 def measure(
@@ -98,7 +98,7 @@ def _grow(
     for size in sizes:
         held = trio.run(watch, f"{size:,} {kind}", size, sessions)
         yield held
-        if held.is_too_late:
+        if held.is_too_many:
             return
 
 
@@ -187,4 +187,5 @@ def _counts(held: Sequence[Held]) -> Iterator[tuple[str, int]]:
         if each.notes.late_ms:
             yield f"{each.name}: answers", len(each.notes.first_delta_ms)
             yield f"{each.name}: without answer", each.notes.unanswered
+            yield f"{each.name}: sent away", each.notes.sent_away
             yield f"{each.name}: clients' own lateness, p99 in ms", round(percentile(each.notes.late_ms, 99))

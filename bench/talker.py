@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from bench.caller import FRAME_S, Caller, appends, calling
+from bench.report import BenchError
 from pipeline.dsp.resample import resample
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
@@ -43,19 +44,26 @@ class Notes(msgspec.Struct):
         created_ms: from `speech_stopped` to `response.created`.
         first_delta_ms: from `speech_stopped` to the first sound of the answer.
         unanswered: questions without an answer, or with a failed one.
+        sent_away: talkers that the server did not let in, or hung up on.
         late_ms: how late this process sent a frame, so that its own trouble is not taken for the server's.
     """
 
     created_ms: list[float] = msgspec.field(default_factory=list)
     first_delta_ms: list[float] = msgspec.field(default_factory=list)
     unanswered: int = 0
+    sent_away: int = 0
     late_ms: list[float] = msgspec.field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Everybody was let in and answered."""
+        return not self.unanswered and not self.sent_away
 
     def forget(self) -> None:
         """Begin anew, on the same pages."""
         for noted in (self.created_ms, self.first_delta_ms, self.late_ms):
             noted.clear()
-        self.unanswered = 0
+        self.unanswered = 0  # who was sent away stays away
 
 
 class Talker:
@@ -139,8 +147,11 @@ async def crowd(port: int, size: int, questions: Sequence[Question], notes: Note
     async def come(number: int) -> None:
         await trio.sleep(number * stagger_s / size)
         first = number % len(questions)
-        async with calling(port) as caller:
-            await Talker(caller, [*questions[first:], *questions[:first]], notes, listens=True).talk()
+        try:
+            async with calling(port) as caller:
+                await Talker(caller, [*questions[first:], *questions[:first]], notes, listens=True).talk()
+        except* BenchError:
+            notes.sent_away += 1
 
     async with trio.open_nursery() as nursery:
         for number in range(size):

@@ -89,6 +89,8 @@ def test_crowds_grow_until_the_loop_is_too_late() -> None:
 def test_a_crowd_is_too_large_when_answers_are_late_or_missing(late_ms: float, unanswered: int, too_many: bool) -> None:  # noqa: FBT001 - a column of the table
     talked = Talked(3, Notes(first_delta_ms=[late_ms], unanswered=unanswered), cpu_percent=1.0)
     assert talked.is_too_many is too_many
+    talked.notes.sent_away = 1
+    assert talked.is_too_many
 
 
 def test_a_curve_is_a_picture_with_its_bound() -> None:
