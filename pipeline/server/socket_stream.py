@@ -1,7 +1,7 @@
 """One accepted connection, as anycorn reads and writes it.
 
 It ends what anycorn would let go on. After a message that is too long anycorn sends its close frame and then keeps
-every byte that still comes: here nothing is handed on once a close frame has been sent. And anycorn keeps a connection
+every byte that still comes: here nothing is handed on once that frame has been sent. And anycorn keeps a connection
 that is over until it would ping it again: here what is still done for it is cancelled.
 """
 
@@ -14,15 +14,15 @@ import anyio
 import anyio.abc
 import trio
 
-CLOSE_FRAME: Final = b"\x88"
-"""First byte of a final close frame (RFC 6455 §5.2); no HTTP response begins with it."""
+TOO_BIG: Final = b"\x88\x02\x03\xf1"
+"""The close frame with code 1009 (RFC 6455 §5.5.1), as anycorn sends it for a message that is too long."""
 FAREWELL_S: Final = 1.0
 """How long the last words may take to be read: to close while the peer still sends is a reset, which loses them."""
 MAX_RECEIVE_BYTES: Final = 64 * 1024
 
 
 class SocketStream(anyio.abc.ByteStream):
-    """A TCP connection. Reading ends by itself after a close frame was sent and the peer had time to read it.
+    """A TCP connection. Reading ends by itself after a message was refused and the peer had time to read that.
 
     Args:
         stream: what was accepted.
@@ -32,7 +32,7 @@ class SocketStream(anyio.abc.ByteStream):
     def __init__(self, stream: trio.SocketStream, life: trio.CancelScope) -> None:
         self._stream = stream
         self._life = life
-        self._said_goodbye = False
+        self._refused = False
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -42,7 +42,7 @@ class SocketStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = MAX_RECEIVE_BYTES) -> bytes:
         """The next bytes; raises anyio's errors: EndOfStream, ClosedResourceError, BrokenResourceError."""
         try:
-            data = await (self._read_out() if self._said_goodbye else self._stream.receive_some(max_bytes))
+            data = await (self._read_out() if self._refused else self._stream.receive_some(max_bytes))
         except trio.ClosedResourceError:
             raise anyio.ClosedResourceError from None
         except trio.BrokenResourceError as error:
@@ -55,7 +55,7 @@ class SocketStream(anyio.abc.ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Send all of it; raises as `receive` does."""
-        self._said_goodbye = self._said_goodbye or item.startswith(CLOSE_FRAME)
+        self._refused = self._refused or item == TOO_BIG
         try:
             await self._stream.send_all(item)
         except trio.ClosedResourceError:

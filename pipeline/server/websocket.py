@@ -1,5 +1,6 @@
 """One WebSocket as ASGI presents it: who knocks, and text both ways."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -13,6 +14,8 @@ KEY_SUBPROTOCOL: Final = "openai-insecure-api-key."
 """Browsers cannot set headers, so they offer the key as a subprotocol."""
 ACCEPT_S: Final = 1.0
 """The few bytes of an upgrade are written at once, or never."""
+CLOSE_ANSWER_S: Final = 0.5
+"""How long a client may take to answer a close frame before the connection is cut."""
 
 Message = dict[str, Any]
 
@@ -34,6 +37,7 @@ class WebSocket:
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
         self._reset: Callable[[], Awaitable[None]] = scope["state"]["abort"]
         self._sending = trio.CancelScope()
+        self._gone = False
 
     def header(self, name: str) -> str | None:
         """A request header, by its lower-case name."""
@@ -78,6 +82,7 @@ class WebSocket:
         """
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
+            self._gone = True
             raise Disconnected
         content: str | bytes = message["bytes"] if message["text"] is None else message["text"]
         return content
@@ -88,9 +93,18 @@ class WebSocket:
             await self._send({"type": "websocket.send", "bytes": None, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame; silently nothing once the client is gone."""
+        """Send a close frame and wait for the client's; silently nothing once the client is gone.
+
+        Without the wait (RFC 6455 §7.1.1) its answer would meet a closed socket, and a client that answers before it
+        reads would lose what it was told last.
+        """
         with trio.CancelScope() as self._sending:
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        with trio.move_on_after(CLOSE_ANSWER_S) as patience, contextlib.suppress(Disconnected):
+            while not self._gone:
+                await self.receive()
+        if patience.cancelled_caught:
+            await self.abort()
 
     async def abort(self) -> None:
         """Cut the connection at once, also under a send that waits for the client to read."""
