@@ -36,7 +36,7 @@ class WebSocket:
         self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
         self._reset: Callable[[], Awaitable[None]] = scope["state"]["abort"]
-        self._sending = trio.CancelScope()
+        self._sending: set[trio.CancelScope] = set()
         self._gone = False
 
     def header(self, name: str) -> str | None:
@@ -89,8 +89,7 @@ class WebSocket:
 
     async def send(self, text: str) -> None:
         """Send one text message; silently nothing once the client is gone."""
-        with trio.CancelScope() as self._sending:
-            await self._send({"type": "websocket.send", "bytes": None, "text": text})
+        await self._say({"type": "websocket.send", "bytes": None, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the client's; silently nothing once the client is gone.
@@ -98,8 +97,7 @@ class WebSocket:
         Without the wait (RFC 6455 §7.1.1) its answer would meet a closed socket, and a client that answers before it
         reads would lose what it was told last.
         """
-        with trio.CancelScope() as self._sending:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        await self._say({"type": "websocket.close", "code": code, "reason": reason})
         with trio.move_on_after(CLOSE_ANSWER_S) as patience, contextlib.suppress(Disconnected):
             while not self._gone:
                 await self.receive()
@@ -109,4 +107,15 @@ class WebSocket:
     async def abort(self) -> None:
         """Cut the connection at once, also under a send that waits for the client to read."""
         await self._reset()
-        self._sending.cancel()  # anycorn now reports the end to a queue that may be full, and nobody may be reading it
+        for (
+            sending
+        ) in self._sending:  # anycorn reports the end to a queue that may be full, and nobody may be reading it
+            sending.cancel()
+
+    async def _say(self, message: Message) -> None:
+        with trio.CancelScope() as sending:
+            self._sending.add(sending)
+            try:
+                await self._send(message)
+            finally:
+                self._sending.remove(sending)
