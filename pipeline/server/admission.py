@@ -43,7 +43,7 @@ MODEL_FOR_TRANSCRIPTION: Final = Refusal(
     "invalid_model", "A transcription session takes no model in its URL; set it in session.audio.input.", 4000
 )
 BETA: Final = Refusal("beta_api_shape_disabled", "The beta API shape is not served; drop the OpenAI-Beta header.", 4000)
-FULL: Final = Refusal("session_limit_reached", "This server is at its limit of sessions; try again later.", 1013)
+FULL: Final = Refusal("session_limit_reached", "This server serves as many sessions as it can; try again later.", 1013)
 
 
 class Admission:
@@ -86,7 +86,9 @@ class Admission:
         """Whether this key or secret opens the door, for dialects whose door answers before the upgrade."""
         return self._issued.find(key, now) is not None or self._is_api_key(key) or self._opens_expired(key, now)
 
-    def admit(self, key: Secret, *, model: str, intent: str, beta: bool, now: float) -> Admitted | Refusal:
+    def admit(
+        self, key: Secret, *, model: str, intent: str, beta: bool, now: float, busy: bool = False
+    ) -> Admitted | Refusal:
         """Let a client in, or say why not; everyone let in has to `leave`.
 
         Args:
@@ -95,6 +97,7 @@ class Admission:
             intent: likewise; `transcription` asks for a session that only writes down what is said.
             beta: the client speaks the beta's shape.
             now: unix time in s.
+            busy: those who are in already ask for more than the engines can do.
         """
         issued = self._issued.find(key, now)
         expired = issued is None and self._opens_expired(key, now)
@@ -105,7 +108,7 @@ class Admission:
         settings = self._settings(issued, model, intent)
         if isinstance(settings, Refusal):
             return settings
-        if self._open_sessions >= self._max_sessions:
+        if busy or self._open_sessions >= self._max_sessions:
             return FULL._replace(close_code=self._dialect.full_close_code)
         self._open_sessions += 1
         return Admitted(settings, expired)

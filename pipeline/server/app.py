@@ -83,7 +83,7 @@ async def serve(
     port: int = listener.getsockname()[1]
     app = _App(settings, api_key, engines, FaultBoard(faults, fault_seed))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_connections, listener, app)
+        nursery.start_soon(partial(serve_connections, listener, app, lasting=settings.max_sessions))
         if api_key is None:
             log = structlog.get_logger("talkwire.server")
             log.warning("no API key is configured: any bearer on this machine passes for it", port=port)
@@ -139,6 +139,7 @@ class _App:
             model=socket.parameter(route.model),
             intent=socket.parameter("intent"),
             beta=socket.header("openai-beta") is not None,
+            busy=self.engines.overloaded,
             now=unix_now(),
         )
         match answer:

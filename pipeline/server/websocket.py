@@ -12,6 +12,8 @@ from pipeline.vocabulary.signals import Secret
 SUBPROTOCOL: Final = "realtime"
 KEY_SUBPROTOCOL: Final = "openai-insecure-api-key."
 """Browsers cannot set headers, so they offer the key as a subprotocol."""
+ACCEPT_S: Final = 1.0
+"""The few bytes of an upgrade are written at once, or never."""
 CLOSE_ANSWER_S: Final = 0.5
 """How long a client may take to answer a close frame before the connection is cut."""
 
@@ -35,6 +37,7 @@ class WebSocket:
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
         self._knocked = False
         self._reset: Callable[[], Awaitable[None]] = scope["state"]["abort"]
+        self._sending: set[trio.CancelScope] = set()
         self._gone = False
 
     def header(self, name: str) -> str | None:
@@ -58,10 +61,17 @@ class WebSocket:
         return Secret(keys[0] if keys else "")
 
     async def accept(self) -> None:
-        """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise."""
+        """Upgrade, selecting `realtime` if it was offered: browsers fail otherwise.
+
+        Raises:
+            Disconnected: the client talked before it was let in, more than anycorn can hand over here.
+        """
         await self._knock()
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in self._offered else None
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        with trio.move_on_after(ACCEPT_S):
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+            return
+        raise Disconnected
 
     async def refuse(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer the upgrade with an HTTP status and a body of JSON instead."""
@@ -96,7 +106,7 @@ class WebSocket:
     async def send(self, content: str | bytes) -> None:
         """Send one message, binary if bytes; silently nothing once the client is gone."""
         text, binary = (content, None) if isinstance(content, str) else (None, content)
-        await self._send({"type": "websocket.send", "bytes": binary, "text": text})
+        await self._say({"type": "websocket.send", "bytes": binary, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the client's; silently nothing once the client is gone.
@@ -114,6 +124,16 @@ class WebSocket:
     async def abort(self) -> None:
         """Cut the connection at once, also under a send that waits for the client to read."""
         await self._reset()
+        for sending in self._sending:  # anycorn reports the end to a queue that may be full, with nobody reading it
+            sending.cancel()
 
     async def _send_close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        await self._say({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _say(self, message: Message) -> None:
+        with trio.CancelScope() as sending:
+            self._sending.add(sending)
+            try:
+                await self._send(message)
+            finally:
+                self._sending.remove(sending)

@@ -37,6 +37,12 @@ def test_without_a_configured_key_any_bearer_opens_sessions_but_no_unknown_clien
     assert door("sk").admit(Secret("sk-any"), model="m", intent="", beta=False, now=0) is BAD_KEY
 
 
+def test_nobody_comes_in_while_the_engines_have_too_much_to_do() -> None:
+    admission = door("sk", max_sessions=1)
+    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0, busy=True) == FULL
+    assert isinstance(admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0), Admitted)
+
+
 def test_who_may_use_rest() -> None:
     assert not door().may_use_rest(Secret("ek_never_issued"))
     assert door().may_use_rest(Secret("anything"))
