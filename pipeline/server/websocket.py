@@ -107,9 +107,8 @@ class WebSocket:
     async def abort(self) -> None:
         """Cut the connection at once, also under a send that waits for the client to read."""
         await self._reset()
-        for (
-            sending
-        ) in self._sending:  # anycorn reports the end to a queue that may be full, and nobody may be reading it
+        # anycorn now reports the end to a queue that may be full, and nobody may be reading it.
+        for sending in self._sending:
             sending.cancel()
 
     async def _say(self, message: Message) -> None:

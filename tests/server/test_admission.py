@@ -29,7 +29,7 @@ def test_reasons_to_stay_outside() -> None:
 
 def test_nobody_comes_in_while_the_engines_have_too_much_to_do() -> None:
     admission = door("sk", max_sessions=1)
-    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0, busy=True) is FULL
+    assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0, busy=True) == FULL
     assert isinstance(admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0), Admitted)
 
 
