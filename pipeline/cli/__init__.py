@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "Run the endpoint: hold spoken conversations until told to stop.",
     "serve": "Run the local Realtime server: real recognition and a real voice, offline.",
     "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
+    "devices": "List the sound devices by the names that audio.input and audio.output take.",
     "relay": "Relay TCP on this machine with faults: between your own client and server.",
 }
 HELP = "\n".join(

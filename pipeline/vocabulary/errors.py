@@ -14,6 +14,7 @@ TalkwireError
 ├── CredentialRefusedError  stop     the key or the secret is wrong; a new one will be wrong too  exit 78
 ├── ServiceRefusedError     stop     model, settings or account refused; retrying cannot help     exit 78
 ├── DeviceError             restart  a microphone or loudspeaker failed
+│   └── SoundSystemHungError  restart  the sound system no longer answers; this process has to end
 ├── LinkError
 │   ├── LinkFullError       restart  a link whose overflow rule is "fail" is full
 │   └── LinkClosedError     restart  the other end is gone
@@ -180,6 +181,19 @@ class DeviceError(TalkwireError):
 
     verdict = Verdict.RESTART
     exit_code = 78
+
+
+class SoundSystemHungError(DeviceError):
+    """A call into the sound system, or its call to us, is overdue: nothing in this process can cure that.
+
+    Whoever runs the process ends it by `os._exit` or a kill, without cleaning up: closing a stream and even an ordinary
+    exit would hang as well. A new process finds the sound system as it then is. Every later try in this process fails
+    with this error at once.
+    """
+
+    def fault(self) -> Fault:
+        """This error as a value; its cause tells the process layer what to do."""
+        return msgspec.structs.replace(super().fault(), cause="hung")
 
 
 class LinkError(TalkwireError):

@@ -1,0 +1,81 @@
+"""The far end: what the loudspeaker really played while the microphone heard a block, for the echo canceller.
+
+Two cards have two crystals. Their clocks say which samples belong together; the loudspeaker's are resampled by as many
+ppm as it takes to keep them together, so there is neither a jump nor a drift.
+"""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from pipeline.core.device_clock import DeviceClock
+from pipeline.dsp.pcm16 import to_samples
+from pipeline.dsp.resample import DriftingResampler
+from pipeline.edges.sound_card_stream import CardStream
+from pipeline.vocabulary.frames import RATE_HZ
+
+PULL: Final = 0.5
+"""Of the misalignment that is worked off per second: 100 ppm of drift leave 0.2 ms."""
+LOST_S: Final = 0.02
+"""Misaligned by more, as after an xrun or a stall, it begins anew at the right place: a jump, but a short one."""
+
+
+class FarEnd:
+    """What one loudspeaker plays, for one microphone. Silence while no loudspeaker is open."""
+
+    def __init__(self) -> None:
+        self._stream: CardStream | None = None
+        self._clock = DeviceClock(RATE_HZ)
+        self._settle: Callable[[], None] = lambda: None
+        self._resampler: DriftingResampler | None = None
+        self._next = 0.0  # number of the loudspeaker's sample at which the next one of ours lies
+        self._ready = b""
+
+    def attach(self, stream: CardStream, clock: DeviceClock, settle: Callable[[], None]) -> None:
+        """A loudspeaker has opened; `settle` brings its clock up to date."""
+        self._stream, self._clock, self._settle = stream, clock, settle
+        self._resampler = None
+
+    def detach(self) -> None:
+        """It has closed."""
+        self._stream = None
+
+    def take(self, from_s: float, samples: int) -> bytes:
+        """What left the loudspeaker from `from_s` on (host clock): s16le mono at RATE_HZ, `samples` long."""
+        stream = self._stream
+        if stream is None:
+            return bytes(2 * samples)
+        self._settle()
+        if not self._clock.has_settled:
+            return bytes(2 * samples)
+        wanted = self._clock.sample(from_s)
+        if self._resampler is None or abs(wanted - self._next) > LOST_S * stream.rate_hz:
+            self._begin(stream, wanted)
+        span = self._clock.sample(from_s + samples / RATE_HZ) - wanted
+        span += (wanted - self._next) * PULL * samples / RATE_HZ
+        return self._resample(stream, samples, ratio=samples / span)
+
+    def _begin(self, stream: CardStream, wanted: float) -> None:
+        """Start at the sample `wanted`; earlier than what is kept there is nothing but silence."""
+        self._resampler = DriftingResampler()
+        self._ready = b""
+        start = max(0, round(wanted))
+        stream.played.skip(start * stream.channels)
+        self._next = stream.played.position / stream.channels
+        if self._next - wanted > 1:
+            silence = round((self._next - wanted) * RATE_HZ / stream.rate_hz)
+            self._ready = bytes(2 * silence)
+            self._next = wanted
+
+    def _resample(self, stream: CardStream, samples: int, ratio: float) -> bytes:
+        assert self._resampler is not None, "it has begun"
+        while (missing := samples - len(self._ready) // 2) > 0:
+            piece = ceil(missing / ratio) * stream.channels
+            if stream.played.held < piece:  # its callbacks have stalled: nothing leaves it
+                self._resampler = None
+                return self._ready.ljust(2 * samples, b"\0")
+            one_of_them = to_samples(stream.played.read(piece))[:: stream.channels]  # all channels play the same
+            self._ready += self._resampler.process(one_of_them.tobytes(), ratio)
+        taken, self._ready = self._ready[: 2 * samples], self._ready[2 * samples :]
+        self._next += samples / ratio
+        return taken

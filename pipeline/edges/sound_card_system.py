@@ -1,0 +1,242 @@
+"""PortAudio for one process: imported late, called from one thread at a time, each call under a deadline.
+
+Microphone and loudspeaker of a process share one SoundSystem: PortAudio is not made for two threads at once, its list
+of devices is as old as its start, and what the loudspeaker plays is what the microphone has to be told (the far end).
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from types import ModuleType
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import trio
+
+from pipeline.edges.sound_card_far_end import FarEnd
+from pipeline.edges.sound_card_look import look
+from pipeline.edges.sound_card_names import NO_PORTAUDIO, Direction, SoundDevice, find, read_devices
+from pipeline.edges.sound_card_stream import FIRST_CALLBACK_S, LATENCY_S, CardStream
+from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
+from pipeline.vocabulary.frames import RATE_HZ
+
+OPEN_DEADLINE_S: Final = 1.5
+"""For importing sounddevice, opening and starting: 50 to 400 ms as a rule, for ever when a sound server hangs."""
+CLOSE_DEADLINE_S: Final = 0.5
+"""For abort and close: 1 to 5 ms as a rule."""
+LOOK_S: Final = 3.0
+"""Between two looks for a device that PortAudio's frozen list does not have; each costs a child process."""
+CHANNELS_MAX: Final = 2
+"""Sound servers offer 32; what a stereo microphone hears is mixed down, and a reply sounds from both sides."""
+
+T = TypeVar("T")
+
+
+class _Stream(Protocol):
+    """A stream of sounddevice."""
+
+    def start(self) -> None: ...
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Opened(NamedTuple):
+    """What `open_stream` needs to run and close a stream."""
+
+    stream: CardStream
+    device: SoundDevice
+    handle: _Stream
+
+
+class SoundSystem:
+    """Opens streams and knows when PortAudio has to look again.
+
+    Args:
+        load: imports sounddevice.
+        in_thread: runs a call that may block, as `trio.to_thread.run_sync` does.
+        look: the devices as another process sees them now.
+        clock: the host's monotonic clock; trio has to run on the same one.
+    """
+
+    def __init__(
+        self,
+        *,
+        load: Callable[[], Any] | None = None,
+        in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync,
+        look: Callable[[], Awaitable[list[SoundDevice]]] = look,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.far_end = FarEnd()
+        self._load = load or _import_sounddevice
+        self._in_thread = in_thread
+        self._look = look
+        self._clock = clock
+        self._one_call = trio.Lock()
+        self._hung: SoundSystemHungError | None = None
+        self._open_streams: set[_Opened] = set()
+        self._is_stale = False
+        self._next_look_s = 0.0
+
+    @asynccontextmanager
+    async def open_stream(
+        self, wanted: str, direction: Direction
+    ) -> AsyncGenerator[tuple[CardStream, SoundDevice], None]:
+        """A running stream of the device `wanted`, closed at the end unless it is sick.
+
+        Raises:
+            DeviceError: there is no such device, it is not free, or it cannot do what is needed.
+            SoundSystemHungError: a call is overdue; see there.
+        """
+        try:
+            opened = await self._call(
+                partial(self._open, wanted, direction), OPEN_DEADLINE_S, f"opening device:{wanted}"
+            )
+        except SoundSystemHungError:
+            raise
+        except DeviceError:
+            await self._look_again(wanted, direction)
+            raise
+        try:
+            await opened.stream.wait_callback(FIRST_CALLBACK_S)
+            yield opened.stream, opened.device
+        finally:
+            if not opened.stream.is_sick:  # else it stays among the open ones, and nothing in it is ever freed
+                await self._call(partial(self._close, opened), CLOSE_DEADLINE_S, f"closing {opened.stream.label}")
+                opened.stream.close()
+
+    def demand_fresh(self) -> None:
+        """To be called by open streams now and then. Raises DeviceError when PortAudio has to be started anew."""
+        if self._is_stale:
+            raise DeviceError("the sound devices have changed; all are opened anew")
+
+    async def is_back(self, wanted: str, direction: Direction) -> bool:
+        """Whether `wanted` can be opened now. Looks with the eyes of another process; disturbs no running stream.
+
+        If only a new start of PortAudio would see it, all streams of this process are told to close for that.
+        """
+        try:
+            find(await self._look(), wanted, direction)
+        except DeviceError:
+            return False
+        try:
+            await self._call(partial(self._find, wanted, direction), OPEN_DEADLINE_S, "reading the list of devices")
+        except SoundSystemHungError:
+            raise
+        except DeviceError:
+            self._is_stale = True
+        return True
+
+    async def _look_again(self, wanted: str, direction: Direction) -> None:
+        """A device could not be opened while other streams keep PortAudio from looking: let a child look for it."""
+        now = trio.current_time()
+        if self._open_streams and now >= self._next_look_s:
+            self._next_look_s = now + LOOK_S
+            await self.is_back(wanted, direction)
+
+    async def _call(self, work: Callable[[], T], deadline_s: float, what: str) -> T:
+        """Not cancelled half way, for nobody would close what it opens; bounded by the deadline instead."""
+        with trio.CancelScope(shield=True):
+            async with self._one_call:
+                if self._hung is not None:
+                    raise self._hung
+                with trio.move_on_after(deadline_s), _quiet_stderr():
+                    done: T = await self._in_thread(work, abandon_on_cancel=True)
+                    return done
+                hung = SoundSystemHungError(f"{what} took longer than {deadline_s:g} s: the sound system hangs")
+                self._hung = hung
+        raise hung
+
+    # in the thread
+
+    def _find(self, wanted: str, direction: Direction) -> SoundDevice:
+        return find(read_devices(self._load()), wanted, direction)
+
+    def _open(self, wanted: str, direction: Direction) -> _Opened:
+        """PortAudio's list is as old as its start, so what fails is tried once more with a new one, if that may be."""
+        sounddevice = self._load()
+        if self._is_stale:
+            if self._open_streams:
+                raise DeviceError(f"device:{wanted} waits until every sound device is closed, to look for new ones")
+            _start_anew(sounddevice)
+            self._is_stale = False
+        try:
+            opened = self._open_at_a_rate(sounddevice, self._find(wanted, direction), direction)
+        except DeviceError:
+            if self._open_streams:
+                raise
+            _start_anew(sounddevice)
+            opened = self._open_at_a_rate(sounddevice, self._find(wanted, direction), direction)
+        self._open_streams.add(opened)
+        return opened
+
+    def _close(self, opened: _Opened) -> None:
+        opened.handle.abort()
+        opened.handle.close()
+        self._open_streams.discard(opened)
+
+    def _open_at_a_rate(self, sounddevice: Any, device: SoundDevice, direction: Direction) -> _Opened:
+        """48 kHz is what cards run at, whatever PortAudio believes; then its belief, then what we need."""
+        kind = sounddevice.RawInputStream if direction == "input" else sounddevice.RawOutputStream
+        channels = min(device.channels(direction), CHANNELS_MAX)
+        refusals = []
+        for rate_hz in dict.fromkeys((48_000, device.rate_hz, RATE_HZ)):
+            stream = CardStream(f"device:{device.name}", rate_hz, channels, self._clock)
+            try:
+                handle = kind(
+                    samplerate=rate_hz,
+                    blocksize=stream.block,
+                    device=device.index,
+                    channels=channels,
+                    dtype="int16",
+                    latency=LATENCY_S,
+                    callback=stream.hear if direction == "input" else stream.play,
+                    finished_callback=stream.finished,
+                )
+            except sounddevice.PortAudioError as error:
+                stream.close()
+                refusals.append(f"{rate_hz} Hz: {_reason(error)}")
+                continue
+            try:
+                handle.start()
+            except sounddevice.PortAudioError as error:
+                handle.close()
+                stream.close()
+                raise DeviceError(f"{stream.label} does not start: {_reason(error)}") from None
+            return _Opened(stream, device, handle)
+        has = f"{device.inputs} in, {device.outputs} out, {device.rate_hz} Hz"
+        raise DeviceError(f"device:{device.name} ({has}) cannot be opened: {'; '.join(refusals)}")
+
+
+def _import_sounddevice() -> ModuleType:
+    try:
+        import sounddevice
+    except OSError:
+        raise DeviceError(NO_PORTAUDIO) from None
+    return sounddevice  # type: ignore[no-any-return]  # it ships no types
+
+
+def _start_anew(sounddevice: Any) -> None:
+    """The only way to a new list of devices; sounddevice has no public name for it."""
+    sounddevice._terminate()  # noqa: SLF001
+    sounddevice._initialize()  # noqa: SLF001
+
+
+def _reason(error: Exception) -> str:
+    """PortAudio's own words, on one line."""
+    return " ".join(str(error.args[0] if error.args else error).rpartition("Stream: ")[2].split())
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """ALSA and PortAudio complain on stderr, five lines for every device that does not open, four times a second."""
+    with suppress(OSError):
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
