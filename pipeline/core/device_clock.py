@@ -31,21 +31,20 @@ class DeviceClock:
 
     def mark(self, sample: int, at_s: float) -> None:
         """The card says that `sample` passes at `at_s` (host clock, s)."""
-        assert sample > self._sample or not self._marks, "a device's blocks follow one another"
-        self._marks += 1
+        assert sample > self._sample or self._marks == 0, "a device's blocks follow one another"
         error_s = self.error_s(sample, at_s)
-        if self._marks <= SETTLING_MARKS or abs(error_s) > JUMP_S:
-            self.jump(sample, at_s)
+        self._marks = self._marks + 1 if abs(error_s) < JUMP_S else 1
+        if self._marks <= SETTLING_MARKS:
+            self._sample, self._at_s = self._first, self._first_s = sample, at_s
             return
         longest_s = STEP_MAX * (sample - self._sample) / self._rate_hz
         gain = max(GAIN, 1 / (self._marks - SETTLING_MARKS + 1))  # at first the mean of all, so it settles soon
         step_s = min(max(gain * error_s, -longest_s), longest_s)
         self._sample, self._at_s = sample, self.at(sample) + step_s
 
-    def jump(self, sample: int, at_s: float) -> None:
-        """The card lost time: from `sample` on the line is another."""
-        self._sample, self._at_s = sample, at_s
-        self._first, self._first_s = sample, at_s
+    def restart(self) -> None:
+        """The card has started anew, as after an xrun: the next marks begin another line."""
+        self._marks = 0
 
     def error_s(self, sample: int, at_s: float) -> float:
         """How much later than the line `at_s` is, in s; zero while there is no line yet."""

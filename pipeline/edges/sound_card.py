@@ -21,6 +21,8 @@ from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 STALE_S: Final = 0.4
 """Sound heard so long ago is no answer to anything: after a stall the microphone goes on with the present."""
+AHEAD_MAX: Final = 3
+"""Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
 MARGIN_MS: Final = 2
 """Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
 
@@ -193,7 +195,7 @@ class CardLoudspeaker:
 
 
 class _Mouth:
-    """An open loudspeaker (OutputStream): keeps one block ahead of the card."""
+    """An open loudspeaker (OutputStream): keeps a block ahead of the card, more where the machine is slow."""
 
     def __init__(
         self, system: SoundSystem, stream: CardStream, frame_ms: int, statistics: LoudspeakerStatistics
@@ -204,14 +206,14 @@ class _Mouth:
         self._samples = frame_ms * RATE_HZ // 1000
         self._statistics = statistics
         self._resampler = StreamResampler(RATE_HZ, stream.rate_hz)
-        self._has_begun = False
+        self._ahead = 0  # blocks that are to lie ready; 0 before the first
+        self._enough = 1
 
     async def wait_request(self) -> OutputRequest:
-        """Wait until less than half a block lies ready. Raises DeviceError, SoundSystemHungError."""
+        """Wait until another block is wanted. Raises DeviceError, SoundSystemHungError."""
         stream = self._stream
-        enough = stream.block * stream.channels // 2
         self.settle()
-        while not self.clock.has_settled or stream.ring.held >= enough:
+        while stream.ring.held >= self._enough or not (self._ahead or self.clock.has_settled):
             await stream.wait_callback()
             self.settle()
         self._system.demand_fresh()
@@ -232,11 +234,14 @@ class _Mouth:
         for mark in self._stream.marks():
             self._statistics.blocks += 1
             self._statistics.xruns += mark.xrun
-            (self.clock.jump if mark.xrun else self.clock.mark)(mark.first, mark.at_s)
+            if mark.xrun:
+                self.clock.restart()
+            self.clock.mark(mark.first, mark.at_s)
         self._statistics.drift_ppm = self.clock.drift_ppm
 
     def _begin(self) -> None:
         """The card has played silence, at its start or because we were late."""
-        self._statistics.starved += self._has_begun
-        self._has_begun = True
+        self._statistics.starved += self._ahead > 0
+        self._ahead = min(self._ahead + 1, AHEAD_MAX)
+        self._enough = self._ahead * self._stream.block * self._stream.channels
         self._stream.ring.write(bytes(2 * self._stream.channels * (self._stream.rate_hz * MARGIN_MS // 1000)))

@@ -1,7 +1,8 @@
 """The far end: what the loudspeaker really played while the microphone heard a block, for the echo canceller.
 
 Two cards have two crystals. Their clocks say which samples belong together; the loudspeaker's are resampled by as many
-ppm as it takes to keep them together, so there is neither a jump nor a drift.
+ppm as it takes to keep them together. An echo canceller minds a jump or a change of pitch more than a constant delay,
+so no more than crystals can drift is corrected, and a server's second thoughts about its delay are not followed.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from pipeline.dsp.resample import DriftingResampler
 from pipeline.edges.sound_card_stream import CardStream
 from pipeline.vocabulary.frames import RATE_HZ
 
-PULL: Final = 0.5
-"""Of the misalignment that is worked off per second: 100 ppm of drift leave 0.2 ms."""
-LOST_S: Final = 0.02
-"""Misaligned by more, as after an xrun or a stall, it begins anew at the right place: a jump, but a short one."""
+PULL: Final = 0.02
+"""Of the misalignment that is worked off per second: 100 ppm of drift leave 5 ms."""
+PULL_MAX: Final = 300e-6
+"""300 ppm: what two bad crystals differ by."""
+LOST_S: Final = 0.04
+"""Misaligned by more, as after an xrun or a stall, it begins anew at the right place."""
 
 
 class FarEnd:
@@ -51,9 +54,9 @@ class FarEnd:
         wanted = self._clock.sample(from_s)
         if self._resampler is None or abs(wanted - self._next) > LOST_S * stream.rate_hz:
             self._begin(stream, wanted)
-        span = self._clock.sample(from_s + samples / RATE_HZ) - wanted
-        span += (wanted - self._next) * PULL * samples / RATE_HZ
-        return self._resample(stream, samples, ratio=samples / span)
+        pull = PULL * (wanted - self._next) / stream.rate_hz
+        pace = 1 + min(max(pull, -PULL_MAX), PULL_MAX)
+        return self._resample(stream, samples, ratio=RATE_HZ / (stream.rate_hz * pace))
 
     def _begin(self, stream: CardStream, wanted: float) -> None:
         """Start at the sample `wanted`; earlier than what is kept there is nothing but silence."""

@@ -96,7 +96,7 @@ def find(devices: Sequence[SoundDevice], wanted: str, direction: Direction) -> S
     able = [device for device in devices if device.channels(direction)]
     kind = KINDS[direction]
     if not able:
-        raise DeviceError(f"there is no {kind}; {NO_DEVICES}" if not devices else f"there is no {kind}")
+        raise DeviceError(f"no {kind} among the sound devices" if devices else NO_DEVICES)
     if wanted.lower() == DEFAULT:
         return next((device for device in able if device.is_default(direction)), able[0])
     key = wanted.lower()

@@ -100,6 +100,9 @@ class SoundSystem:
         try:
             await opened.stream.wait_callback(FIRST_CALLBACK_S)
             yield opened.stream, opened.device
+        except SoundSystemHungError as error:
+            self._hung = error
+            raise
         finally:
             if not opened.stream.is_sick:  # else it stays among the open ones, and nothing in it is ever freed
                 await self._call(partial(self._close, opened), CLOSE_DEADLINE_S, f"closing {opened.stream.label}")
