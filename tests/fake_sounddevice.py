@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 import trio
 
-from pipeline.edges.sound_card_names import SoundDevice, read_devices
+from pipeline.edges.sound_card_names import Direction, find, read_devices
 from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.vocabulary.errors import DeviceError
 
 OTHER_CLOCK_S: Final = 1e9  # PortAudio's clock is the wall's under PulseAudio
 CAPTURE_DELAY_S: Final = 0.03
@@ -157,12 +158,16 @@ class FakeSounddevice:
 
     def system(self) -> SoundSystem:
         """A SoundSystem on this fake, under trio's clock and without threads."""
-        return SoundSystem(load=lambda: self, in_thread=at_once, look=self.look, clock=trio.current_time)
+        return SoundSystem(load=lambda: self, in_thread=at_once, can_open=self.can_open, clock=trio.current_time)
 
-    async def look(self) -> list[SoundDevice]:
-        """What another process would see now."""
+    async def can_open(self, wanted: str, direction: Direction) -> bool:
+        """What another process would find out now."""
         await trio.lowlevel.checkpoint()
-        return read_devices(FakeSounddevice(*self.cards))
+        try:
+            find(read_devices(FakeSounddevice(*self.cards)), wanted, direction)
+        except DeviceError:
+            return False
+        return True
 
 
 async def at_once(work: Callable[[], Any], *, abandon_on_cancel: bool) -> object:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import trio
 
-from pipeline.edges.sound_card_names import NO_DEVICES, SoundDevice
+from pipeline.edges.sound_card_names import NO_DEVICES, Direction, SoundDevice
 from pipeline.edges.sound_card_probe import DEADLINE_S, Findings
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 
@@ -24,9 +24,26 @@ async def look() -> list[SoundDevice]:
         DeviceError: PortAudio is missing or cannot start, or there is no device at all; says what to install.
         SoundSystemHungError: no answer within the deadline.
     """
+    return await _ask()
+
+
+async def can_open(wanted: str, direction: Direction) -> bool:
+    """Whether a device could be opened now; disturbs nobody who has it open."""
+    try:
+        await _ask(wanted, direction)
+    except DeviceError:
+        return False
+    return True
+
+
+async def _ask(*question: str) -> list[SoundDevice]:
     with trio.move_on_after(DEADLINE_S + MARGIN_S):
         child = await trio.run_process(
-            _COMMAND, capture_stdout=True, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False
+            [*_COMMAND, *question],
+            capture_stdout=True,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         if child.returncode == 0:
             findings = msgspec.json.decode(child.stdout, type=Findings)

@@ -12,12 +12,16 @@ import msgspec
 
 from pipeline.vocabulary.configuration import printable
 from pipeline.vocabulary.errors import DeviceError
+from pipeline.vocabulary.frames import RATE_HZ
 
 Direction = Literal["input", "output"]
 
 DEFAULT: Final = "default"
 """The name that means what the sound system itself prefers."""
 KINDS: Final[Mapping[Direction, str]] = {"input": "microphone", "output": "loudspeaker"}
+CHANNELS_MAX: Final = 2
+"""Sound servers offer 32; what a stereo microphone hears is mixed down, and a reply sounds from both sides."""
+CARD_RATE_HZ: Final = 48_000
 INSTALL: Final = "apt install libportaudio2 pulseaudio libasound2-plugins (or the packages of PipeWire)"
 NO_PORTAUDIO: Final = "PortAudio is not installed: apt install libportaudio2"
 NO_DEVICES: Final = (
@@ -51,6 +55,15 @@ class SoundDevice(msgspec.Struct, frozen=True):
     def channels(self, direction: Direction) -> int:
         """How many channels it has in this direction."""
         return self.inputs if direction == "input" else self.outputs
+
+    def used_channels(self, direction: Direction) -> int:
+        """How many of them we open."""
+        return min(self.channels(direction), CHANNELS_MAX)
+
+    @property
+    def rates_hz(self) -> list[int]:
+        """What to open it with, best first: what cards run at whatever PortAudio believes, its belief, what we need."""
+        return list(dict.fromkeys((CARD_RATE_HZ, self.rate_hz, RATE_HZ)))
 
     def is_default(self, direction: Direction) -> bool:
         """Whether it is the preferred one for this direction."""

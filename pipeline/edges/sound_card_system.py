@@ -4,6 +4,7 @@ Microphone and loudspeaker of a process share one SoundSystem: PortAudio is not 
 of devices is as old as its start, and what the loudspeaker plays is what the microphone has to be told (the far end).
 """
 
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -15,20 +16,19 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import trio
 
 from pipeline.edges.sound_card_far_end import FarEnd
-from pipeline.edges.sound_card_look import look
+from pipeline.edges.sound_card_look import can_open
 from pipeline.edges.sound_card_names import NO_PORTAUDIO, Direction, SoundDevice, find, read_devices
 from pipeline.edges.sound_card_stream import FIRST_CALLBACK_S, LATENCY_S, CardStream
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
-from pipeline.vocabulary.frames import RATE_HZ
 
 OPEN_DEADLINE_S: Final = 1.5
 """For importing sounddevice, opening and starting: 50 to 400 ms as a rule, for ever when a sound server hangs."""
 CLOSE_DEADLINE_S: Final = 0.5
 """For abort and close: 1 to 5 ms as a rule."""
 LOOK_S: Final = 3.0
-"""Between two looks for a device that PortAudio's frozen list does not have; each costs a child process."""
-CHANNELS_MAX: Final = 2
-"""Sound servers offer 32; what a stereo microphone hears is mixed down, and a reply sounds from both sides."""
+"""Between two looks for a device that PortAudio's list does not have: a new start of it, or a child process."""
+START_S: Final = 0.2
+"""Between two starts of PortAudio while it finds nothing at all: 20 ms of work each; a server is to be seen soon."""
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class SoundSystem:
     Args:
         load: imports sounddevice.
         in_thread: runs a call that may block, as `trio.to_thread.run_sync` does.
-        look: the devices as another process sees them now.
+        can_open: whether another process could open a device now.
         clock: the host's monotonic clock; trio has to run on the same one.
     """
 
@@ -64,19 +64,20 @@ class SoundSystem:
         *,
         load: Callable[[], Any] | None = None,
         in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync,
-        look: Callable[[], Awaitable[list[SoundDevice]]] = look,
+        can_open: Callable[[str, Direction], Awaitable[bool]] = can_open,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.far_end = FarEnd()
         self._load = load or _import_sounddevice
         self._in_thread = in_thread
-        self._look = look
+        self._can_open = can_open
         self._clock = clock
         self._one_call = trio.Lock()
         self._hung: SoundSystemHungError | None = None
         self._open_streams: set[_Opened] = set()
         self._is_stale = False
-        self._next_look_s = 0.0
+        self._started_s = -math.inf  # when PortAudio last began to make its list
+        self._next_look_s = -math.inf
 
     @asynccontextmanager
     async def open_stream(
@@ -118,9 +119,7 @@ class SoundSystem:
 
         If only a new start of PortAudio would see it, all streams of this process are told to close for that.
         """
-        try:
-            find(await self._look(), wanted, direction)
-        except DeviceError:
+        if not await self._can_open(wanted, direction):
             return False
         try:
             await self._call(partial(self._find, wanted, direction), OPEN_DEADLINE_S, "reading the list of devices")
@@ -161,17 +160,24 @@ class SoundSystem:
         if self._is_stale:
             if self._open_streams:
                 raise DeviceError(f"device:{wanted} waits until every sound device is closed, to look for new ones")
-            _start_anew(sounddevice)
-            self._is_stale = False
+            self._start_anew(sounddevice)
         try:
             opened = self._open_at_a_rate(sounddevice, self._find(wanted, direction), direction)
         except DeviceError:
-            if self._open_streams:
+            patience_s = LOOK_S if sounddevice.query_devices() else START_S
+            if self._open_streams or self._clock() < self._started_s + patience_s:
                 raise
-            _start_anew(sounddevice)
+            self._start_anew(sounddevice)
             opened = self._open_at_a_rate(sounddevice, self._find(wanted, direction), direction)
         self._open_streams.add(opened)
         return opened
+
+    def _start_anew(self, sounddevice: Any) -> None:
+        """The only way to a new list of devices, 20 to 100 ms; sounddevice has no public name for it."""
+        sounddevice._terminate()  # noqa: SLF001
+        sounddevice._initialize()  # noqa: SLF001
+        self._started_s = self._clock()
+        self._is_stale = False
 
     def _close(self, opened: _Opened) -> None:
         opened.handle.abort()
@@ -179,11 +185,10 @@ class SoundSystem:
         self._open_streams.discard(opened)
 
     def _open_at_a_rate(self, sounddevice: Any, device: SoundDevice, direction: Direction) -> _Opened:
-        """48 kHz is what cards run at, whatever PortAudio believes; then its belief, then what we need."""
         kind = sounddevice.RawInputStream if direction == "input" else sounddevice.RawOutputStream
-        channels = min(device.channels(direction), CHANNELS_MAX)
+        channels = device.used_channels(direction)
         refusals = []
-        for rate_hz in dict.fromkeys((48_000, device.rate_hz, RATE_HZ)):
+        for rate_hz in device.rates_hz:
             stream = CardStream(f"device:{device.name}", rate_hz, channels, self._clock)
             try:
                 handle = kind(
@@ -217,12 +222,6 @@ def _import_sounddevice() -> ModuleType:
     except OSError:
         raise DeviceError(NO_PORTAUDIO) from None
     return sounddevice  # type: ignore[no-any-return]  # it ships no types
-
-
-def _start_anew(sounddevice: Any) -> None:
-    """The only way to a new list of devices; sounddevice has no public name for it."""
-    sounddevice._terminate()  # noqa: SLF001
-    sounddevice._initialize()  # noqa: SLF001
 
 
 def _reason(error: Exception) -> str:

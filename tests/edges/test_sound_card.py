@@ -167,7 +167,7 @@ async def test_a_cancelled_opening_leaves_nothing_open(
         await trio.sleep(0.3)
         return await at_once(work, abandon_on_cancel=abandon_on_cancel)  # type: ignore[arg-type]
 
-    system = SoundSystem(load=lambda: portaudio, in_thread=slow, look=portaudio.look, clock=trio.current_time)
+    system = SoundSystem(load=lambda: portaudio, in_thread=slow, can_open=portaudio.can_open, clock=trio.current_time)
     with trio.move_on_after(0.1):
         await take(CardMicrophone(system, "usb"), 1)
     assert [stream.state for stream in portaudio.streams] == ["closed"]
@@ -260,7 +260,7 @@ async def test_a_callback_that_fails_is_an_end_of_the_device(
 
 async def test_a_call_that_hangs_is_left_behind_and_told(autojump_clock: trio.testing.MockClock) -> None:
     module = FakeSounddevice(FakeCard("USB"))
-    system = SoundSystem(load=lambda: module, in_thread=never, look=module.look, clock=trio.current_time)
+    system = SoundSystem(load=lambda: module, in_thread=never, can_open=module.can_open, clock=trio.current_time)
     before_s = trio.current_time()
     with pytest.raises(SoundSystemHungError, match=r"opening device:usb took longer than 1.5 s"):
         await take(CardMicrophone(system, "usb"), 1)
@@ -278,7 +278,7 @@ async def test_a_close_that_hangs_is_told(autojump_clock: trio.testing.MockClock
     async def in_thread(work: object, *, abandon_on_cancel: bool) -> object:
         return await threads.pop(0)(work, abandon_on_cancel=abandon_on_cancel)  # type: ignore[arg-type]
 
-    system = SoundSystem(load=lambda: module, in_thread=in_thread, look=module.look, clock=trio.current_time)
+    system = SoundSystem(load=lambda: module, in_thread=in_thread, can_open=module.can_open, clock=trio.current_time)
     with pytest.raises(SoundSystemHungError, match=rf"closing device:USB took longer than {CLOSE_DEADLINE_S} s"):
         await take(CardMicrophone(system, "usb"), 1)
     nursery.cancel_scope.cancel()
@@ -298,6 +298,7 @@ async def test_a_device_that_comes_later_is_found(
         await take(microphone, 1)
     assert caught.value.message == NO_DEVICES
     card.is_plugged = True
+    await trio.sleep(0.25)
     assert len(await take(microphone, 3)) == 3
     nursery.cancel_scope.cancel()
 
@@ -505,7 +506,7 @@ async def test_portaudio_that_is_not_installed_is_named(autojump_clock: trio.tes
         raise DeviceError(NO_PORTAUDIO)
 
     module = FakeSounddevice()
-    system = SoundSystem(load=load, in_thread=at_once, look=module.look, clock=trio.current_time)
+    system = SoundSystem(load=load, in_thread=at_once, can_open=module.can_open, clock=trio.current_time)
     with pytest.raises(DeviceError, match="apt install libportaudio2"):
         await take(CardMicrophone(system, "default"), 1)
 

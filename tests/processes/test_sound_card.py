@@ -63,6 +63,10 @@ class CardUser:
             assert monotonic() < deadline, f"no {wanted} since {since_s}: {self._events}"
             pause(0.005)
 
+    def all(self, event: str) -> list[dict[str, Any]]:
+        """Every event of this kind so far."""
+        return [told for told in self._events if told["event"] == event]
+
     def end(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._reader.join()
@@ -230,6 +234,17 @@ def test_devices_that_the_server_removes_are_gone(
         failed = user.until("failed", since_s=removed_s, side=side)
         print(f"sinks removed: {side} told after {(failed['at_s'] - removed_s) * 1000:.0f} ms: {failed['message']}")
         assert failed["message"] == "device:kiosk: the device is gone"
+
+
+def test_a_device_whose_server_is_there_but_which_does_not_open_is_not_taken_for_back(start: Start) -> None:
+    with VirtualSoundCards("headset", "desk") as cards:
+        user = start(cards, seconds=6, inputs="device:headset,device:desk")
+        user.until("heard", name="device:headset")
+        removed_s = monotonic()
+        cards["headset"].remove_devices()
+        user.until("heard", since_s=removed_s, name="device:desk")
+        assert user.end() == 0
+        assert [told["name"] for told in user.all("heard")] == ["device:headset", "device:desk"]
 
 
 def test_a_headset_is_unplugged_and_taken_again_when_it_is_back(start: Start) -> None:
