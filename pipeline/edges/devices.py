@@ -45,9 +45,8 @@ def input_device(
         ConfigurationError: lists every entry that cannot be used.
         AudioFileError: the recording of a `synthetic:PATH` cannot be read.
     """
-    system = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], InputDevice]] = {
-        "device": lambda name: CardMicrophone(system, name),
+        "device": lambda name: CardMicrophone(_demand(sound_system), name),
         "wav": lambda path: WavMicrophone(Path(path), tail_s=tail_s),
         "unix": lambda path: UnixMicrophone(Path(path)),
         "none": lambda _: SilentMicrophone(),
@@ -66,9 +65,8 @@ def output_device(setting: DeviceList, *, sound_system: SoundSystem | None = Non
     Raises:
         ConfigurationError: lists every entry that cannot be used.
     """
-    system = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], OutputDevice]] = {
-        "device": lambda name: CardLoudspeaker(system, name),
+        "device": lambda name: CardLoudspeaker(_demand(sound_system), name),
         "wav": lambda path: WavLoudspeaker(Path(path)),
         "unix": lambda path: UnixLoudspeaker(Path(path)),
         "none": lambda _: SilentLoudspeaker(),
@@ -199,6 +197,11 @@ def _complaint(entry: str, schemes: list[str]) -> str:
     if scheme == "none" and rest:
         return f"none: takes nothing behind the colon, not {printable(rest)}"
     return ""
+
+
+def _demand(sound_system: SoundSystem | None) -> SoundSystem:
+    assert sound_system is not None, "a process that uses sound cards has one SoundSystem, for both directions"
+    return sound_system
 
 
 def _synthetic(path: str) -> InputDevice:

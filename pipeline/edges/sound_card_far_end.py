@@ -53,22 +53,20 @@ class FarEnd:
             return bytes(2 * samples)
         wanted = self._clock.sample(from_s)
         if self._resampler is None or abs(wanted - self._next) > LOST_S * stream.rate_hz:
-            self._begin(stream, wanted)
+            self._begin(stream, round(wanted))
+        if self._resampler is None:
+            return bytes(2 * samples)
         pull = PULL * (wanted - self._next) / stream.rate_hz
         pace = 1 + min(max(pull, -PULL_MAX), PULL_MAX)
         return self._resample(stream, samples, ratio=RATE_HZ / (stream.rate_hz * pace))
 
-    def _begin(self, stream: CardStream, wanted: float) -> None:
-        """Start at the sample `wanted`; earlier than what is kept there is nothing but silence."""
-        self._resampler = DriftingResampler()
+    def _begin(self, stream: CardStream, wanted: int) -> None:
+        """Start at the sample `wanted`, unless it is not among those that were played and are still kept."""
+        stream.played.skip(wanted * stream.channels)
+        is_kept = stream.played.position == wanted * stream.channels
+        self._resampler = DriftingResampler() if is_kept else None
         self._ready = b""
-        start = max(0, round(wanted))
-        stream.played.skip(start * stream.channels)
-        self._next = stream.played.position / stream.channels
-        if self._next - wanted > 1:
-            silence = round((self._next - wanted) * RATE_HZ / stream.rate_hz)
-            self._ready = bytes(2 * silence)
-            self._next = wanted
+        self._next = float(wanted)
 
     def _resample(self, stream: CardStream, samples: int, ratio: float) -> bytes:
         assert self._resampler is not None, "it has begun"

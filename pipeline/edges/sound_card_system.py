@@ -77,7 +77,9 @@ class SoundSystem:
         self._open_streams: set[_Opened] = set()
         self._is_stale = False
         self._started_s = -math.inf  # when PortAudio last began to make its list
-        self._next_look_s = -math.inf
+        self._look_due_s: dict[
+            tuple[str, Direction], float
+        ] = {}  # of devices that do not open; bounded by the settings
 
     @asynccontextmanager
     async def open_stream(
@@ -98,6 +100,7 @@ class SoundSystem:
         except DeviceError:
             await self._look_again(wanted, direction)
             raise
+        self._look_due_s.pop((wanted, direction), None)
         try:
             await opened.stream.wait_callback(FIRST_CALLBACK_S)
             yield opened.stream, opened.device
@@ -130,11 +133,15 @@ class SoundSystem:
         return True
 
     async def _look_again(self, wanted: str, direction: Direction) -> None:
-        """A device could not be opened while other streams keep PortAudio from looking: let a child look for it."""
+        """A device still does not open, while other streams keep PortAudio from looking: let a child look for it.
+
+        Not the first time: whoever has another device in reserve shall take that at once.
+        """
         now = trio.current_time()
-        if self._open_streams and now >= self._next_look_s:
-            self._next_look_s = now + LOOK_S
-            await self.is_back(wanted, direction)
+        if now < self._look_due_s.setdefault((wanted, direction), now + LOOK_S) or not self._open_streams:
+            return
+        self._look_due_s[wanted, direction] = now + LOOK_S
+        await self.is_back(wanted, direction)
 
     async def _call(self, work: Callable[[], T], deadline_s: float, what: str) -> T:
         """Not cancelled half way, for nobody would close what it opens; bounded by the deadline instead."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dsp.pcm16 import to_pcm, to_samples
-from pipeline.dsp.resample import StreamResampler, resample, to_mono
+from pipeline.dsp.resample import DriftingResampler, StreamResampler, resample, spread, to_mono
 
 RATES = [8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000]
 OTHER_RATES = [rate_hz for rate_hz in RATES if rate_hz != 24_000]
@@ -115,3 +115,32 @@ def test_mono_stays_untouched() -> None:
 def test_broken_frames_are_refused(pcm: bytes, channels: int) -> None:
     with pytest.raises(ValueError, match="channels"):
         to_mono(pcm, channels)
+
+
+@pytest.mark.parametrize("rate_hz", OTHER_RATES)
+def test_it_tells_what_the_filter_keeps_back(rate_hz: int) -> None:
+    resampler = StreamResampler(rate_hz, 24_000)
+    given = 0
+    for _ in range(20):
+        given += len(resampler.process(bytes(2 * (rate_hz // 50)))) // 2
+        assert given + resampler.pending == pytest.approx(resampler._taken * 24_000 / rate_hz)
+    assert 0 < resampler.pending < 0.003 * 24_000
+    assert StreamResampler(rate_hz, rate_hz).pending == 0
+
+
+@pytest.mark.parametrize("ppm", [-300, 0, 300])
+def test_a_ratio_that_is_a_little_off_moves_every_sample_a_little(ppm: float) -> None:
+    resampler = DriftingResampler()
+    ratio = 0.5 * (1 + ppm * 1e-6)
+    pcm = sine(440, 48_000, seconds=10)
+    moved = b"".join(resampler.process(pcm[at : at + 1_920], ratio) for at in range(0, len(pcm), 1_920))
+    samples = to_samples(moved).astype(float)
+    ideal = 20_000 * np.sin(2 * np.pi * 440 * np.arange(samples.size) / (48_000 * ratio))
+    assert np.mean((samples - ideal)[240:-240] ** 2) < 2
+
+
+def test_one_stream_is_spread_over_all_channels() -> None:
+    pcm = to_pcm(np.arange(5.0))
+    assert spread(pcm, 1) == pcm
+    assert to_samples(spread(pcm, 2)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert to_mono(spread(pcm, 3), 3) == pcm

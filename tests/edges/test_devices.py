@@ -7,6 +7,7 @@ from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
 from pipeline.edges.simulated import SyntheticMicrophone
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.edges.wav import WavLoudspeaker, WavMicrophone
 from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError
@@ -14,6 +15,7 @@ from pipeline.vocabulary.settings import DeviceList
 
 
 def test_each_name_gives_its_device() -> None:
+    system = SoundSystem()
     inputs = {
         "device:USB": CardMicrophone,
         "wav:a:b.wav": WavMicrophone,
@@ -28,11 +30,13 @@ def test_each_name_gives_its_device() -> None:
         "none:": SilentLoudspeaker,
     }
     for name, kind in inputs.items():
-        assert type(input_device(name)) is type(input_device([name])) is kind
-        assert input_device(name).name == name
+        device, listed = (input_device(setting, sound_system=system) for setting in (name, [name]))
+        assert type(device) is type(listed) is kind
+        assert device.name == name
     for name, kind in outputs.items():
-        assert type(output_device(name)) is type(output_device([name])) is kind
-        assert output_device(name).name == name
+        speaker, listed_speaker = (output_device(setting, sound_system=system) for setting in (name, [name]))
+        assert type(speaker) is type(listed_speaker) is kind
+        assert speaker.name == name
 
 
 @pytest.mark.parametrize(

@@ -553,7 +553,10 @@ def test_nothing_but_opening_a_card_imports_sounddevice_and_no_websocket_comes_w
     code = (
         "import sys\n"
         "from pipeline.edges.devices import input_device, output_device\n"
-        "input_device(['device:default', 'none:']), output_device('device:default')\n"
+        "from pipeline.edges.sound_card_system import SoundSystem\n"
+        "system = SoundSystem()\n"
+        "input_device(['device:default', 'none:'], sound_system=system)\n"
+        "output_device('device:default', sound_system=system)\n"
         "print(sorted(sys.modules.keys() & {'sounddevice', 'trio_websocket', 'httpx', 'asyncio', 'litestar'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

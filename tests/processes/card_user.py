@@ -46,7 +46,7 @@ async def listen(system: SoundSystem, names: Sequence[str], folder: Path | None)
                     first = True
                     async for block in blocks:
                         if first:
-                            tell("heard", name=device.name, captured_s=block.captured_s)
+                            tell("heard", name=device.name, captured_s=block.captured_s, computed_s=time.process_time())
                         first = False
                         near += block.pcm
                         far += block.far or b""
