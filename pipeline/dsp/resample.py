@@ -36,6 +36,7 @@ class StreamResampler:
         self._converter = None if from_hz == to_hz else samplerate.Resampler(CONVERTER, channels=1)
         self._taken = 0
         self._given = 0
+        self._holds_silence = True
 
     def process(self, pcm: bytes) -> bytes:
         """Resample the next block (s16le mono).
@@ -49,9 +50,27 @@ class StreamResampler:
         if self._converter is None or not samples.size:
             return pcm
         self._taken += samples.size
+        self._holds_silence = False
         resampled = self._converter.process(samples.astype(np.float32), self.to_hz / self.from_hz)
         self._given += resampled.size
         return to_pcm(resampled)
+
+    def process_silence(self, samples: int) -> bytes:
+        """As `process` of so many zeros, and no work where the filter holds nothing else.
+
+        Args:
+            samples: longer than the filter, 6 ms at most.
+        """
+        resampled, rest = divmod(samples * self.to_hz, self.from_hz)
+        if self._converter is None:
+            return bytes(2 * samples)
+        if self._holds_silence and self._given and not rest:
+            self._taken += samples
+            self._given += resampled
+            return bytes(2 * resampled)
+        silence = self.process(bytes(2 * samples))
+        self._holds_silence = True
+        return silence
 
     @property
     def pending(self) -> float:
@@ -69,6 +88,7 @@ class StreamResampler:
         assert rest.size == missing, "libsamplerate kept more than it took"
         self._converter.reset()
         self._taken = self._given = 0
+        self._holds_silence = True
         return to_pcm(rest)
 
 

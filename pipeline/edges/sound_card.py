@@ -224,9 +224,9 @@ class _Mouth:
 
     async def write(self, pcm: bytes | None) -> None:
         """Lay the block ready."""
-        block = bytes(2 * self._samples) if pcm is None else pcm
-        assert len(block) == 2 * self._samples, "a block has as many samples as were asked for"
-        self._stream.ring.write(spread(self._resampler.process(block), self._stream.channels))
+        assert pcm is None or len(pcm) == 2 * self._samples, "a block has as many samples as were asked for"
+        sound = self._resampler.process_silence(self._samples) if pcm is None else self._resampler.process(pcm)
+        self._stream.ring.write(spread(sound, self._stream.channels))
         await trio.lowlevel.checkpoint()
 
     def settle(self) -> None:

@@ -6,7 +6,6 @@ so no more than crystals can drift is corrected, and a server's second thoughts 
 """
 
 from collections.abc import Callable
-from math import ceil
 from typing import Final
 
 from pipeline.core.device_clock import DeviceClock
@@ -33,6 +32,7 @@ class FarEnd:
         self._resampler: DriftingResampler | None = None
         self._next = 0.0  # number of the loudspeaker's sample at which the next one of ours lies
         self._ready = b""
+        self._was_silent = True
 
     def attach(self, stream: CardStream, clock: DeviceClock, settle: Callable[[], None]) -> None:
         """A loudspeaker has opened; `settle` brings its clock up to date."""
@@ -52,31 +52,32 @@ class FarEnd:
         if not self._clock.has_settled:
             return bytes(2 * samples)
         wanted = self._clock.sample(from_s)
-        if self._resampler is None or abs(wanted - self._next) > LOST_S * stream.rate_hz:
-            self._begin(stream, round(wanted))
-        if self._resampler is None:
-            return bytes(2 * samples)
+        if abs(wanted - self._next) > LOST_S * stream.rate_hz:
+            self._next = wanted
+            self._resampler = None
         pull = PULL * (wanted - self._next) / stream.rate_hz
         pace = 1 + min(max(pull, -PULL_MAX), PULL_MAX)
-        return self._resample(stream, samples, ratio=RATE_HZ / (stream.rate_hz * pace))
-
-    def _begin(self, stream: CardStream, wanted: int) -> None:
-        """Start at the sample `wanted`, unless it is not among those that were played and are still kept."""
-        stream.played.skip(wanted * stream.channels)
-        is_kept = stream.played.position == wanted * stream.channels
-        self._resampler = DriftingResampler() if is_kept else None
-        self._ready = b""
-        self._next = float(wanted)
+        far = self._resample(stream, samples, ratio=RATE_HZ / (stream.rate_hz * pace))
+        self._next += samples * stream.rate_hz * pace / RATE_HZ
+        return far.ljust(2 * samples, b"\0")
 
     def _resample(self, stream: CardStream, samples: int, ratio: float) -> bytes:
-        assert self._resampler is not None, "it has begun"
+        """The next samples; less where nothing was played. Silence after silence is not worth resampling."""
+        if self._resampler is None:
+            stream.played.skip(round(self._next) * stream.channels)
+            ahead = stream.played.position // stream.channels - round(self._next)
+            if not 0 <= ahead <= LOST_S * stream.rate_hz:
+                return b""  # not yet played, or no longer kept
+            self._resampler = DriftingResampler()
+            self._ready = bytes(2 * round(ahead * ratio))  # silence that was taken already
         while (missing := samples - len(self._ready) // 2) > 0:
-            piece = ceil(missing / ratio) * stream.channels
-            if stream.played.held < piece:  # its callbacks have stalled: nothing leaves it
+            piece = int(missing / ratio + 1) * stream.channels
+            pcm = stream.played.read(piece) if stream.played.held >= piece else b""
+            was_silent, self._was_silent = self._was_silent, pcm.count(0) == len(pcm)
+            if was_silent and self._was_silent:
                 self._resampler = None
-                return self._ready.ljust(2 * samples, b"\0")
-            one_of_them = to_samples(stream.played.read(piece))[:: stream.channels]  # all channels play the same
+                return self._ready
+            one_of_them = to_samples(pcm)[:: stream.channels]  # all channels play the same
             self._ready += self._resampler.process(one_of_them.tobytes(), ratio)
         taken, self._ready = self._ready[: 2 * samples], self._ready[2 * samples :]
-        self._next += samples / ratio
         return taken

@@ -144,3 +144,17 @@ def test_one_stream_is_spread_over_all_channels() -> None:
     assert spread(pcm, 1) == pcm
     assert to_samples(spread(pcm, 2)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert to_mono(spread(pcm, 3), 3) == pcm
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 44_100, 48_000, 11_025])
+def test_silence_is_given_for_nothing_and_sound_after_it_is_in_place(rate_hz: int) -> None:
+    quick, slow = StreamResampler(24_000, rate_hz), StreamResampler(24_000, rate_hz)
+    sound = sine(440, 24_000, seconds=0.04)
+    heard = {quick: b"", slow: b""}
+    for part in (None, sound, None, None, None, sound, None, None):
+        heard[quick] += quick.process_silence(960) if part is None else quick.process(part)
+        heard[slow] += slow.process(bytes(1_920) if part is None else part)
+    assert len(heard[quick]) == pytest.approx(len(heard[slow]), abs=4)
+    assert quick.pending == pytest.approx(slow.pending, abs=2)
+    both = [to_samples(pcm)[: len(heard[slow]) // 2 - 2].astype(float) for pcm in heard.values()]
+    assert np.mean((both[0][: both[1].size] - both[1][: both[0].size]) ** 2) < 1

@@ -16,7 +16,7 @@ import trio.testing
 
 from pipeline.core.device_clock import DeviceClock
 from pipeline.dsp.pcm16 import to_pcm, to_samples
-from pipeline.edges.devices import ASK_S, FirstToOpen, input_device, output_device
+from pipeline.edges.devices import ASK_S, FirstToOpen, input_device
 from pipeline.edges.interfaces import InputBlock, InputDevice, OutputDevice
 from pipeline.edges.simulated import counter_signal
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
@@ -191,6 +191,27 @@ async def test_the_microphone_is_told_what_the_loudspeaker_played_meanwhile(
     assert np.corrcoef(far, played[first : first + far.size])[0, 1] > 0.999
 
 
+async def test_every_sound_between_silences_lies_where_it_was_played(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice
+) -> None:
+    system = portaudio.system()
+    dice = np.random.default_rng(1)
+    parts = [
+        to_pcm(np.convolve(dice.normal(0, 3_000, 24 * ms), np.ones(8), "same")) + bytes(48 * gap_ms)
+        for ms, gap_ms in [(13, 40), (30, 21), (5, 19), (60, 100), (1, 61), (90, 20)]
+    ]
+    async with playing(CardLoudspeaker(system, "usb"), b"".join(parts)):
+        blocks = await take(CardMicrophone(system, "usb"), 40)
+    far = to_samples(b"".join(block.far or b"" for block in blocks)).astype(float)
+    played = to_samples(bytes(portaudio.streams[0].played)).astype(float)
+    first = round((blocks[0].captured_s - 0.02 - PLAYBACK_DELAY_S) * 24_000)
+    error = far - played[first : first + far.size]
+    assert np.abs(played[first:]).max() > 3_000, "there was something to be heard"
+    quiet = np.convolve(np.abs(played[first : first + far.size]), np.ones(480), "same") == 0
+    assert not far[quiet].any()
+    assert np.corrcoef(far, played[first : first + far.size])[0, 1] > 0.99, f"off by {error.std():.0f}"
+
+
 async def test_without_a_loudspeaker_the_far_end_is_silent(
     autojump_clock: trio.testing.MockClock, microphone: CardMicrophone
 ) -> None:
@@ -311,25 +332,33 @@ async def test_a_new_device_makes_the_others_close_so_that_portaudio_can_look(
     module = FakeSounddevice(desk, headset)
     nursery.start_soon(module.run)
     system = module.system()
-    microphone = input_device("device:headset", sound_system=system)
-    async with output_device("device:desk", sound_system=system).open(20) as stream:
-        with pytest.raises(DeviceError, match="there is no microphone device:headset"):
-            await take(microphone, 1)
-        headset.is_plugged = True
-        with pytest.raises(DeviceError, match="there is no microphone device:headset"):
-            await take(microphone, 1)
-        await trio.lowlevel.checkpoint()
-        for _ in range(200):  # until the next look
-            with pytest.raises(DeviceError):
-                await take(microphone, 1)
-            await trio.sleep(0.25)
-            if system._is_stale:
-                break
-            await stream.wait_request()
-            await stream.write(None)
+    microphone = CardMicrophone(system, "headset")
+    loudspeaker = CardLoudspeaker(system, "desk")
+    told = set()
+
+    async def listen() -> None:
+        while True:
+            try:
+                await take(microphone, 3)
+            except DeviceError as error:
+                told.add(error.message)
+                await trio.sleep(0.25)
+            else:
+                return
+
+    async def speak() -> None:
         with pytest.raises(DeviceError, match="the sound devices have changed"):
-            await stream.wait_request()
-    assert len(await take(microphone, 2)) == 2
+            await keep_asking(loudspeaker)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as both:
+            both.start_soon(speak)
+            await trio.sleep(0.1)
+            both.start_soon(listen)
+            await trio.sleep(7)
+            assert (module.starts, told) == (1, {"there is no microphone device:headset; there is Desk"})
+            headset.is_plugged = True
+    assert module.starts == 2
     nursery.cancel_scope.cancel()
 
 
