@@ -112,6 +112,7 @@ class FakeSounddevice:
         self.cards = list(cards)
         self.streams: list[FakeStream] = []
         self.starts = 0
+        self.delay_s = 0.0  # of microphones, beyond CAPTURE_DELAY_S
         self.holds_its_breath = False  # no callback comes, as when the server hangs
         self._initialize()
 
@@ -154,7 +155,7 @@ class FakeSounddevice:
             await trio.sleep(0.02)
             for stream in self.streams:
                 if stream.state == "running" and not self.holds_its_breath:
-                    stream.tick()
+                    stream.tick(later_s=-self.delay_s)
 
     def system(self) -> SoundSystem:
         """A SoundSystem on this fake, under trio's clock and without threads."""

@@ -5,6 +5,7 @@ DeviceError is a state: the device may be opened again and again until it is bac
 Mute is a closed device: leaving `open` stops the stream and gives the card back.
 """
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -20,7 +21,8 @@ from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 STALE_S: Final = 0.4
-"""Sound heard so long ago is no answer to anything: after a stall the microphone goes on with the present."""
+"""Beyond the card's own delay: sound heard so long ago is no answer to anything, and after a stall of us, the machine
+or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
 MARGIN_MS: Final = 2
@@ -115,6 +117,8 @@ class _Ear:
         self._clock = DeviceClock(stream.rate_hz)
         self._resampler = StreamResampler(stream.rate_hz, RATE_HZ)
         self._sound = bytearray()  # less than a frame and what came at once: MARKS_MAX blocks
+        self._next = 0  # number of the sample that follows those taken
+        self._delay_s = math.inf  # the card's own, the shortest so far
         self._inserted = 0  # silence in the time line that the card did not hear
         self._origin: int | None = None  # place in the time line where the resampler began
         self._given = 0  # samples cut off `_sound` since
@@ -129,10 +133,13 @@ class _Ear:
         statistics.blocks += 1
         statistics.xruns += mark.xrun
         statistics.inserted += missing
+        statistics.stale += mark.first - self._next  # forgotten before we came
+        self._next = mark.first + mark.samples
         self._inserted += missing
         self._clock.mark(index + missing, mark.at_s)
         statistics.drift_ppm = self._clock.drift_ppm
-        if mark.at_s < now - STALE_S:
+        self._delay_s = min(self._delay_s, mark.came_s - mark.at_s)
+        if now - mark.at_s > self._delay_s + STALE_S:
             statistics.stale += mark.samples
             self._forget()
             return

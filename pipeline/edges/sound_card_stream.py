@@ -26,14 +26,18 @@ MARKS_MAX: Final = 64
 
 
 class Mark(NamedTuple):
-    """A block passed: `samples` per channel from number `first` on, the first of them at `at_s` (host clock).
+    """A block passed: `samples` per channel from number `first` on.
 
-    `xrun`: the device lost sound just before this block.
+    Attributes:
+        at_s: host clock when its first sample was heard, or leaves.
+        came_s: host clock of its callback.
+        xrun: the device lost sound just before this block.
     """
 
     first: int
     samples: int
     at_s: float
+    came_s: float
     xrun: bool
 
 
@@ -82,7 +86,7 @@ class CardStream:
         """Callback of a microphone."""
         now = self._clock()
         self.ring.write(block)
-        self._note(samples, now + times.inputBufferAdcTime - times.currentTime, xrun=flags.input_overflow)
+        self._note(samples, now + (times.inputBufferAdcTime - times.currentTime), now, xrun=flags.input_overflow)
 
     def play(self, block: Any, samples: int, times: Times, flags: Flags) -> None:
         """Callback of a loudspeaker; silence stands for what the loop has not brought."""
@@ -90,15 +94,15 @@ class CardStream:
         pcm = self.ring.read(samples * self.channels)
         block[:] = pcm
         self.played.write(pcm)
-        self._note(samples, now + times.outputBufferDacTime - times.currentTime, xrun=flags.output_underflow)
+        self._note(samples, now + (times.outputBufferDacTime - times.currentTime), now, xrun=flags.output_underflow)
 
     def finished(self) -> None:
         """PortAudio has ended the stream: the device is gone, or a callback failed, or it was told to."""
         self.has_finished = True
         os.eventfd_write(self._event, 1)
 
-    def _note(self, samples: int, at_s: float, *, xrun: bool) -> None:
-        self._marks.append(Mark(self._index, samples, at_s, xrun))
+    def _note(self, samples: int, at_s: float, came_s: float, *, xrun: bool) -> None:
+        self._marks.append(Mark(self._index, samples, at_s, came_s, xrun))
         self._index += samples
         os.eventfd_write(self._event, 1)
 

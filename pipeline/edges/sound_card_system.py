@@ -77,9 +77,7 @@ class SoundSystem:
         self._open_streams: set[_Opened] = set()
         self._is_stale = False
         self._started_s = -math.inf  # when PortAudio last began to make its list
-        self._look_due_s: dict[
-            tuple[str, Direction], float
-        ] = {}  # of devices that do not open; bounded by the settings
+        self._look_due_s: dict[tuple[str, Direction], float] = {}  # of what does not open; bounded by the settings
 
     @asynccontextmanager
     async def open_stream(
