@@ -14,7 +14,7 @@ from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 
 MARGIN_S: Final = 1.0
 """Beyond the child's own deadline, for starting it on a busy machine."""
-_COMMAND: Final = [sys.executable, "-m", "pipeline.edges.sound_card_probe"]
+_COMMAND: Final = [sys.executable, "-P", "-m", "pipeline.edges.sound_card_probe"]
 
 
 async def look() -> list[SoundDevice]:
@@ -38,13 +38,12 @@ async def can_open(wanted: str, direction: Direction) -> bool:
 
 async def _ask(*question: str) -> list[SoundDevice]:
     with trio.move_on_after(DEADLINE_S + MARGIN_S):
-        child = await trio.run_process(
-            [*_COMMAND, *question],
-            capture_stdout=True,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        try:
+            child = await trio.run_process(
+                [*_COMMAND, *question], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+            )
+        except OSError as error:  # no process or no descriptor left
+            raise DeviceError(f"cannot look at the sound devices: {error.strerror}") from None
         if child.returncode == 0:
             findings = msgspec.json.decode(child.stdout, type=Findings)
             if findings.problem or not findings.devices:

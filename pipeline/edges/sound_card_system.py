@@ -194,7 +194,7 @@ class SoundSystem:
         channels = device.used_channels(direction)
         refusals = []
         for rate_hz in device.rates_hz:
-            stream = CardStream(f"device:{device.name}", rate_hz, channels, self._clock)
+            stream = _card_stream(device, rate_hz, channels, self._clock)
             try:
                 handle = kind(
                     samplerate=rate_hz,
@@ -229,21 +229,31 @@ def _import_sounddevice() -> ModuleType:
     return sounddevice  # type: ignore[no-any-return]  # it ships no types
 
 
+def _card_stream(device: SoundDevice, rate_hz: int, channels: int, clock: Callable[[], float]) -> CardStream:
+    try:
+        return CardStream(f"device:{device.name}", rate_hz, channels, clock)
+    except OSError as error:  # no descriptor left
+        raise DeviceError(f"device:{device.name} cannot be opened: {error.strerror}") from None
+
+
 def _reason(error: Exception) -> str:
     """PortAudio's own words, on one line."""
-    return " ".join(str(error.args[0] if error.args else error).rpartition("Stream: ")[2].split())
+    return " ".join(str(error.args[0] if error.args else error).rpartition(": ")[2].split())
 
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """ALSA and PortAudio complain on stderr, five lines for every device that does not open, four times a second."""
-    with suppress(OSError):
+    kept = nowhere = -1
+    with suppress(OSError):  # no descriptor left: then be it loud
         kept = os.dup(2)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        if nowhere >= 0:
             os.dup2(kept, 2)
+            os.close(nowhere)
+        if kept >= 0:
             os.close(kept)

@@ -1,6 +1,8 @@
 """The sound card's microphone and loudspeaker on a scripted PortAudio, in virtual time."""
 
+import errno
 import math
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +27,16 @@ from pipeline.edges.sound_card_names import NO_DEVICES, NO_PORTAUDIO
 from pipeline.edges.sound_card_stream import WATCHDOG_S, CardStream
 from pipeline.edges.sound_card_system import CLOSE_DEADLINE_S, OPEN_DEADLINE_S, SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
-from tests.fake_sounddevice import CAPTURE_DELAY_S, PLAYBACK_DELAY_S, FakeCard, FakeSounddevice, at_once, never
+from tests.fake_sounddevice import (
+    CAPTURE_DELAY_S,
+    PLAYBACK_DELAY_S,
+    FakeCard,
+    FakeSounddevice,
+    FakeStream,
+    PortAudioError,
+    at_once,
+    never,
+)
 
 COUNTER = counter_signal(2.0).pcm
 
@@ -303,6 +314,34 @@ async def test_a_close_that_hangs_is_told(autojump_clock: trio.testing.MockClock
     with pytest.raises(SoundSystemHungError, match=rf"closing device:USB took longer than {CLOSE_DEADLINE_S} s"):
         await take(CardMicrophone(system, "usb"), 1)
     nursery.cancel_scope.cancel()
+
+
+async def test_without_a_descriptor_left_opening_fails_as_an_outage(
+    autojump_clock: trio.testing.MockClock, microphone: CardMicrophone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        for name in ("eventfd", "dup"):
+            patch.setattr(os, name, refuse)
+        with pytest.raises(DeviceError, match="device:USB Audio cannot be opened: Too many open files"):
+            await take(microphone, 1)
+    assert len(await take(microphone, 1)) == 1
+
+
+async def test_what_portaudio_prints_is_not_seen(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load() -> FakeSounddevice:
+        os.write(2, b"Expression 'ret' failed")
+        return portaudio
+
+    os.write(2, b"before,")
+    system = SoundSystem(load=load, in_thread=at_once, can_open=portaudio.can_open, clock=trio.current_time)
+    await take(CardMicrophone(system, "usb"), 1)
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "before,after"
 
 
 # row 65: the list of devices is as old as PortAudio's start
@@ -598,6 +637,70 @@ async def test_a_headset_is_unplugged_and_taken_again(
         assert microphone.name == "device:Headset"
         await anext(blocks)
     nursery.cancel_scope.cancel()
+
+
+async def test_the_device_in_reserve_may_fail_too(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    headset.is_plugged = False
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    microphone = input_device(["device:headset", "device:desk"], sound_system=module.system())
+
+    def unplug() -> None:
+        desk.is_plugged = False
+        module.streams[0].finish()
+
+    with pytest.raises(DeviceError, match="device:Desk: the device is gone"):
+        await listen_on(microphone, 5, unplug)
+    assert not module.open_streams
+    with pytest.raises(DeviceError) as caught:
+        await take(microphone, 1)
+    assert caught.value.message.count("device:") == 2, "both are told"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_better_device_that_is_there_and_does_not_open_is_asked_for_ever_less_often(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    headset.accepted = ()
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    microphone = input_device(["device:headset", "device:desk"], sound_system=module.system())
+    lasted_s = []
+    for _ in range(7):
+        before_s = trio.current_time()
+        with pytest.raises(DeviceError, match="is back"):
+            await listen_on(microphone, 1, lambda: None)
+        lasted_s.append(trio.current_time() - before_s)
+    assert lasted_s == pytest.approx([3, 6, 12, 24, 48, 60, 60], abs=0.1)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_hung_sound_system_is_no_reason_to_try_the_next_card(autojump_clock: trio.testing.MockClock) -> None:
+    module = FakeSounddevice(FakeCard("USB"))
+    system = SoundSystem(load=lambda: module, in_thread=never, can_open=module.can_open, clock=trio.current_time)
+    microphone = input_device(["device:usb", "none:"], sound_system=system)
+    with pytest.raises(SoundSystemHungError):
+        await take(microphone, 1)
+
+
+async def test_a_stream_that_does_not_start_is_closed(
+    autojump_clock: trio.testing.MockClock,
+    portaudio: FakeSounddevice,
+    microphone: CardMicrophone,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(stream: FakeStream) -> None:
+        assert stream.state == "opened"
+        raise PortAudioError("Error starting stream: Device unavailable")
+
+    monkeypatch.setattr(FakeStream, "start", refuse)
+    with pytest.raises(DeviceError, match="device:USB Audio does not start: Device unavailable"):
+        await take(microphone, 1)
+    assert not portaudio.open_streams
 
 
 # lazily
