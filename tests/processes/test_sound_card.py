@@ -130,7 +130,7 @@ def pause(seconds: float) -> None:
 def test_the_microphone_hears_what_is_said(
     cards: VirtualSoundCards, kiosk: VirtualSoundCard, start: Start, tmp_path: Path
 ) -> None:
-    alike = []
+    alike: list[float] = []
     while len(alike) < TRIES and max(alike, default=0) <= 0.99:
         user = start(cards, seconds=6, inputs="device:kiosk", heard=str(tmp_path))
         user.until("heard")
@@ -149,7 +149,7 @@ def test_the_loudspeaker_plays_what_it_gets(
     cards: VirtualSoundCards, kiosk: VirtualSoundCard, start: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "played.raw").write_bytes(bytes(48_000) + QUESTION)
-    alike = []
+    alike: list[float] = []
     while len(alike) < TRIES and max(alike, default=0) <= 0.99:
         user = start(cards, seconds=6, outputs="device:kiosk", played=str(tmp_path / "played.raw"))
         alike.append(likeness(kiosk.record(6), QUESTION)[0])
