@@ -4,13 +4,15 @@ What it copies from the real one: the list of devices is as old as the last `_in
 its stream, as cffi's `error=paAbort` does; PortAudio's clock is not the host's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 import trio
 
+from pipeline.edges.interfaces import InputBlock, InputDevice, OutputDevice
 from pipeline.edges.sound_card_names import Direction, find, read_devices
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.errors import DeviceError
@@ -182,3 +184,41 @@ async def never(work: Callable[[], Any], *, abandon_on_cancel: bool) -> object:
     """A thread that hangs."""
     assert abandon_on_cancel, "a call that hangs has to be left behind"
     await trio.sleep_forever()
+
+
+# what tests do with a device
+
+
+async def take(device: InputDevice, blocks: int, frame_ms: int = 20) -> list[InputBlock]:
+    async with device.open(frame_ms) as stream:
+        return [await anext(stream) for _ in range(blocks)]
+
+
+async def keep_asking(device: OutputDevice, pcm: bytes = b"") -> None:
+    """Play, then silence, for ever."""
+    async with device.open(20) as stream:
+        at = 0
+        while True:
+            request = await stream.wait_request()
+            size = 2 * request.samples
+            await stream.write(pcm[at : at + size].ljust(size, b"\0"))
+            at += size
+
+
+async def listen_on(device: InputDevice, blocks: int, then: Callable[[], None]) -> None:
+    """Take some blocks, let something happen, and listen for ever."""
+    async with device.open(20) as stream:
+        for _ in range(blocks):
+            await anext(stream)
+        then()
+        async for _ in stream:
+            pass
+
+
+@asynccontextmanager
+async def playing(device: OutputDevice, pcm: bytes = b"") -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_asking, device, pcm)
+        await trio.sleep(0.2)
+        yield
+        nursery.cancel_scope.cancel()
