@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": "Run the local Realtime server: real recognition and a real voice, offline.",
     "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
     "knowledge": "Check a knowledge file, or ask it a question.",
+    "devices": "List the sound devices by the names that audio.input and audio.output take.",
     "relay": "Relay TCP on this machine with faults: between your own client and server.",
 }
 HELP = "\n".join(
