@@ -38,8 +38,8 @@ def input_device(
 ) -> InputDevice:
     """The microphone that `audio.input` names. Nothing is opened yet.
 
-    `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recording once, then
-    `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a recording,
+    `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recording
+    once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a recording,
     again and again with pauses.
 
     Raises:
