@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import IO
 
@@ -18,13 +19,13 @@ PATIENCE_S = 60.0  # a loaded machine; nothing here waits that long when it work
 class Talkwire:
     """One command in a session of its own, so that whatever it leaves behind can be found by its session id."""
 
-    def __init__(self, *arguments: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, environ: dict[str, str], stdout: int | IO[str] = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             text=True,
             start_new_session=True,
         )
@@ -71,16 +72,23 @@ def _processes() -> Iterator[tuple[int, int, str]]:
 
 @pytest.fixture
 def talkwire() -> Iterator[Callable[..., Talkwire]]:
-    """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test."""
+    """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test.
+
+    They share a runtime directory that nobody else has: other tests run daemons on this machine at the same time.
+    """
     started: list[Talkwire] = []
 
-    def start(*arguments: str, environ: dict[str, str] | None = None) -> Talkwire:
-        started.append(Talkwire(*arguments, environ=environ))
+    def start(
+        *arguments: str, environ: dict[str, str] | None = None, stdout: int | IO[str] = subprocess.PIPE
+    ) -> Talkwire:
+        environ = {"XDG_RUNTIME_DIR": private, **(environ or {})}
+        started.append(Talkwire(*arguments, environ=environ, stdout=stdout))
         return started[-1]
 
-    yield start
-    for command in started:
-        command.kill()
+    with TemporaryDirectory(prefix="talkwire-test-") as private:
+        yield start
+        for command in started:
+            command.kill()
 
 
 @pytest.fixture
