@@ -367,3 +367,16 @@ def test_row_58_without_a_free_descriptor_the_session_lives_and_the_rest_recover
     status, out, err = endpoint.end()
     assert (status, err) == (0, "")
     assert '"reconnecting"' not in out
+
+
+def test_row_58_without_a_free_descriptor_connecting_is_tried_again(talkwire: Start) -> None:
+    endpoint = talkwire(*away())
+    endpoint.until('"cause":"refused"')
+    pid = endpoint.process.pid
+    unlimited = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, unlimited[1]))
+    endpoint.until('"cause":"descriptors"')
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, unlimited)
+    endpoint.until('"cause":"refused"')
+    endpoint.process.terminate()
+    assert endpoint.end()[::2] == (0, "")
