@@ -1,7 +1,8 @@
 """Settings, the map and the edges become a running endpoint."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -22,12 +23,14 @@ from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import Placement
+from pipeline.runtime.health import Health
 from pipeline.runtime.links import Links, open_links
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat
 from pipeline.runtime.supervisor import Incident
 from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, Verdict
 from pipeline.vocabulary.settings import AudioSettings, Settings
-from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
+from pipeline.vocabulary.signals import Adopt, Command, FaultNotice, Notice, Secret
 
 MIC: Final = "mic"
 """The link that every captured frame goes through."""
@@ -75,7 +78,12 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
 
 
 async def run_endpoint(
-    settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+    settings: Settings,
+    *,
+    key: Secret | None,
+    notify: Callable[[Notice], None],
+    commands: CommandSource,
+    health: Health,
 ) -> None:
     """Run the endpoint in the real world; as `run`.
 
@@ -83,11 +91,15 @@ async def run_endpoint(
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
-    await run(settings, real_edges(settings, key, commands), notify, placement)
+    await run(settings, real_edges(settings, key, commands), notify, placement, health)
 
 
 async def run(
-    settings: Settings, edges: Edges, notify: Callable[[Notice], None], placement: Placement = topology.SINGLE
+    settings: Settings,
+    edges: Edges,
+    notify: Callable[[Notice], None],
+    placement: Placement = topology.SINGLE,
+    health: Health | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
 
@@ -96,15 +108,17 @@ async def run(
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
+        health: is kept up to date, for who wants to know.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
     """
     graph.check(topology.ACTORS, topology.LINKS, placement, topology.INSEPARABLE)
     floor = Floor()
+    health = health or Health()
     with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
         here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
-        given = _edges_of_actors(settings, edges, floor, notify)
+        given = _edges_of_actors(settings, edges, floor, notify, health.progress)
         edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
         arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
 
@@ -112,7 +126,8 @@ async def run(
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        children = sorted(set(placement.values()) - {MAIN})
+        children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
+        health.children += children
         try:
             async with trio.open_nursery() as nursery:
                 for child in children:
@@ -124,7 +139,7 @@ async def run(
 
 
 async def _keep_child(
-    name: str, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
+    state: processes.ChildState, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
 ) -> None:
     captured = epoch = 0
 
@@ -136,8 +151,8 @@ async def _keep_child(
         return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
 
     await processes.supervise(
-        processes.ChildSpec(name, [sys.executable, "-m", "pipeline.child", name]),
-        processes.ChildState(name),
+        processes.ChildSpec(state.name, [sys.executable, "-m", "pipeline.child", state.name]),
+        state,
         links,
         floor,
         plan=plan,
@@ -161,7 +176,7 @@ def _demand_two_files(audio: AudioSettings) -> None:
 
 
 def _edges_of_actors(
-    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None]
+    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None], progress: Progress
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -173,19 +188,43 @@ def _edges_of_actors(
         retry=settings.retry,
     )
     incarnations = count()
+    commands = _Commands(edges.commands)
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
         dice = Random()  # noqa: S311 - of a backoff, not of a secret
-        return Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        session = Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        if commands.adopted is not None:
+            session.adopt(commands.adopted)
+        return session
 
     return {
-        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor},
         "decoder": {"frame_ms": settings.audio.frame_ms},
-        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor),
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor, progress),
     }
+
+
+class _Commands:
+    """What steers the call (CommandSource), and what its next session has to know of it.
+
+    Attributes:
+        adopted: the settings that came last.
+    """
+
+    def __init__(self, source: CommandSource) -> None:
+        self._source = source
+        self.adopted: Settings | None = None
+
+    async def commands(self) -> AsyncGenerator[Command, None]:
+        """Pass the commands on."""
+        async with aclosing(self._source.commands()) as commands:
+            async for command in commands:
+                if isinstance(command, Adopt):
+                    self.adopted = command.settings
+                yield command
 
 
 def _told(incident: Incident) -> FaultNotice:

@@ -18,6 +18,7 @@ from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.runtime import worker
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.ports import FloorView
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.settings import AudioSettings, Settings
 
 TAIL_MARGIN_S = 1.5
@@ -68,14 +69,14 @@ def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice]:
 
 
 def audio_edges(
-    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, floor: FloorView
+    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, floor: FloorView, progress: Progress
 ) -> dict[str, dict[str, object]]:
     """The keyword-only parameters of capture and playback."""
     audio = plan.audio
     return {
         "capture": {
             "device": microphone, "frame_ms": audio.frame_ms, "push_to_talk": plan.push_to_talk,
-            "first_seq": plan.first_seq, "epoch": plan.epoch,
+            "first_seq": plan.first_seq, "epoch": plan.epoch, "progress": progress,
         },
         "playback": {
             "device": loudspeaker, "floor": floor, "frame_ms": audio.frame_ms, "fade_ms": audio.fade_ms,
@@ -83,9 +84,9 @@ def audio_edges(
     }  # fmt: skip
 
 
-def _build(plan: bytes, floor: Floor) -> Mapping[str, Mapping[str, object]]:
+def _build(plan: bytes, floor: Floor, progress: Progress) -> Mapping[str, Mapping[str, object]]:
     decoded = msgspec.msgpack.decode(plan, type=AudioPlan)
-    return audio_edges(decoded, *audio_devices(decoded), floor)
+    return audio_edges(decoded, *audio_devices(decoded), floor, progress)
 
 
 def main() -> NoReturn:

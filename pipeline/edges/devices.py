@@ -39,8 +39,8 @@ def input_device(
     """The microphone that `audio.input` names. Nothing is opened yet.
 
     `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recording
-    once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a recording,
-    again and again with pauses.
+    once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a
+    recording, again and again with pauses.
 
     Raises:
         ConfigurationError: lists every entry that cannot be used.

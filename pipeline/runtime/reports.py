@@ -18,9 +18,13 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Child → parent, ten times a second: it lives, and this is how its links stand."""
+    """Child → parent, ten times a second: it lives, and this is how its links stand.
+
+    `idle_s` is how long its actors have not got on with work that never pauses (`Progress`).
+    """
 
     links: list[LinkStatistics]
+    idle_s: float
 
 
 class Happened(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -21,6 +21,7 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
 from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
 
@@ -44,8 +45,8 @@ class Map(NamedTuple):
     restart_period_s: float
 
 
-Build = Callable[[bytes, Floor], Mapping[str, Mapping[str, object]]]
-"""From the plan in `Begin` to the edges and settings of the actors here."""
+Build = Callable[[bytes, Floor, Progress], Mapping[str, Mapping[str, object]]]
+"""From the plan in `Begin`, the floor and the progress of this process to the edges and settings of the actors here."""
 
 
 def hold_lifeline(parent: int) -> None:
@@ -77,8 +78,9 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
             trunk_socket, links.outlets.get(PARENT, []), links.inlets.get(PARENT, []), floor,
             leads=False, on_report=lambda _: None,
         )  # fmt: skip
-        child = _Child(trunk, links)
-        arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor))
+        progress = Progress()
+        child = _Child(trunk, links, progress)
+        arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor, progress))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.beat)
@@ -89,9 +91,10 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
 
 
 class _Child:
-    def __init__(self, trunk: Trunk, links: Links) -> None:
+    def __init__(self, trunk: Trunk, links: Links, progress: Progress) -> None:
         self._trunk = trunk
         self._links = links
+        self._progress = progress
         self.exit_code = 0
 
     async def run_actors(
@@ -119,7 +122,7 @@ class _Child:
     async def beat(self) -> None:
         """Say that this process lives, for as long as it does."""
         while True:
-            self._tell(Beat(self._links.statistics()))
+            self._tell(Beat(self._links.statistics(), self._progress.idle_s(trio.current_time())))
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:
