@@ -163,7 +163,8 @@ def test_a_second_signal_ends_it_at_once(listening_daemon: Start, robot: Robot, 
     status, _, err = endpoint.end()
     ended_s = monotonic() - told_s
     print(f"ended {ended_s * 1000:.0f} ms after the second signal")
-    assert (status, err, endpoint.family()) == (0, "", [])
+    assert status in {0, -signal.SIGTERM}  # the latter if it came when all work was done and only the exit was left
+    assert (err, endpoint.family()) == ("", [])
     assert ended_s <= 0.7
 
 
