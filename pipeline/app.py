@@ -79,13 +79,16 @@ async def run_endpoint(
     await run(settings, real_edges(settings, key, commands), notify)
 
 
-async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]) -> None:
+async def run(
+    settings: Settings, edges: Edges, notify: Callable[[Notice], None], *, dice: Random | None = None
+) -> None:
     """Run the endpoint until its call is over.
 
     Args:
         settings: all of them.
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
+        dice: of the backoff; a simulation gives seeded ones.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
@@ -95,7 +98,10 @@ async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]
     with open_local_links(topology.LINKS, floor) as links:
         ends = {name: (link.sender, link.receiver) for name, link in links.items()}
         arguments = graph.bind(
-            topology.ACTORS, topology.LINKS, ends, _settings_of_actors(settings, edges, floor, notify)
+            topology.ACTORS,
+            topology.LINKS,
+            ends,
+            _settings_of_actors(settings, edges, floor, notify, dice or Random()),  # noqa: S311  no secret
         )
         intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
 
@@ -117,7 +123,7 @@ def _demand_two_files(audio: AudioSettings) -> None:
 
 
 def _settings_of_actors(
-    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None]
+    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None], dice: Random
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -133,7 +139,6 @@ def _settings_of_actors(
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
-        dice = Random()  # noqa: S311 - of a backoff, not of a secret
         return Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
 
     return {
