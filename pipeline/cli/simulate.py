@@ -41,7 +41,7 @@ Draw = Annotated[
         name="--draw",
         negative=(),
         show_default=False,
-        help="Draw what happened around the first failure (else at the end) into this SVG file.",
+        help="Draw what happened at the end into this SVG file; a failure is drawn in any case (simulation-SEED.svg).",
     ),
 ]
 ListFaults = Annotated[
@@ -69,7 +69,7 @@ def simulate(
 ) -> int:
     """Run the whole daemon in a simulated world: days in seconds, under one seed, watched by an oracle.
 
-    Ends with 1 if a promise was broken, and then prints the line that does it again.
+    Ends with 1 if a promise was broken; then prints the line that does it again and draws what happened around it.
     """
     if list_faults:
         return _list()
@@ -89,9 +89,11 @@ def simulate(
         continuous=continuous,
     )
     outcome = simulation.simulate(plan, _progress(plan.duration_s))
+    if outcome.failures and draw is None:
+        draw = Path(f"simulation-{seed}.svg")
     if draw is not None:
         _draw(outcome, draw)
-    _tell(outcome, json=json)
+    _tell(outcome, draw, json=json)
     return FAILED if outcome.failures else 0
 
 
@@ -143,7 +145,7 @@ def _draw(outcome: "Outcome", path: Path) -> None:
         raise UsageError(f"--draw: cannot write the file: {error.strerror}") from error
 
 
-def _tell(outcome: "Outcome", *, json: bool) -> None:
+def _tell(outcome: "Outcome", picture: Path | None, *, json: bool) -> None:
     import msgspec
 
     from pipeline.proving.invariants import INVARIANTS
@@ -170,3 +172,5 @@ def _tell(outcome: "Outcome", *, json: bool) -> None:
         say(f"BROKEN      {violation.invariant}: {says}; at {violation.at_s:.3f} s: {violation.text}")
     if outcome.failures:
         say(f"again       {outcome.plan.command}")
+    if picture is not None:
+        say(f"picture     {picture}")

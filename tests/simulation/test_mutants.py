@@ -35,6 +35,7 @@ def test_a_mutant_dies_of_an_ordinary_seed(patch: Path, tmp_path: Path, plan_of:
     subprocess.run(["git", "apply", patch], cwd=tmp_path, env=alone, check=True)
     found = _simulate(plan_of(FOUND_BY.get(patch.stem, 1)), tmp_path)
     assert found["failures"]
+    assert (tmp_path / f"simulation-{found['plan']['seed']}.svg").read_text().startswith("<svg")
 
 
 def _simulate(plan: Plan, tree: Path) -> dict[str, Any]:

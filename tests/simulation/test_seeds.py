@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from pipeline.proving.drawing import draw
 from pipeline.proving.invariants import INVARIANTS
 from pipeline.proving.simulation import Outcome, simulate
 from pipeline.proving.torture import torture
@@ -18,9 +20,11 @@ MISSING_SHOWN_BY = {"7": 1, "8-whole": 1, "11": 1, "19": 1, "23": 1, "25-idle": 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_promise_is_broken_whatever_happens(seed: int, outcome_of: Callable[[int], Outcome]) -> None:
+def test_no_promise_is_broken_whatever_happens(seed: int, outcome_of: Callable[[int], Outcome], tmp_path: Path) -> None:
     outcome = outcome_of(seed)
-    assert not outcome.failures, f"{outcome.failures[0]}\nagain: {outcome.plan.command}"
+    picture = tmp_path / "failure.svg"
+    picture.write_text(draw(outcome.recent, outcome.failures))
+    assert not outcome.failures, f"{outcome.failures[0]}\nagain: {outcome.plan.command}\npicture: {picture}"
 
 
 def test_every_promise_that_is_kept_is_put_to_the_test(outcome_of: Callable[[int], Outcome]) -> None:
