@@ -67,7 +67,7 @@ def simulate(
     list_faults: ListFaults = False,
     json: Json = False,
 ) -> int:
-    """Run the whole daemon in a simulated world: days in seconds, under one seed, watched by an oracle.
+    """Run days of faults in seconds: the whole daemon in a simulated world, watched by an oracle.
 
     Ends with 1 if a promise was broken; then prints the line that does it again and draws what happened around it.
     """

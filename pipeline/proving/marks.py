@@ -6,6 +6,7 @@ no label from the daemon.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -55,18 +56,25 @@ def read(pcm: bytes) -> Mark | None:
     Raises:
         ValueError: it is sound of which no block begins here.
     """
-    *samples, speech = _HEAD.unpack_from(pcm)
-    if samples[0] < _LOW // 2 and not any(pcm):
+    mark = _read_head(pcm[: _HEAD.size])
+    if mark is None:
+        if any(pcm):
+            raise ValueError("no block begins here")
         return None
+    return mark if _LAST.unpack_from(pcm, len(pcm) - _LAST.size)[0] == _SPEECH else mark._replace(whole=False)
+
+
+@lru_cache(maxsize=1_024)  # each block is read where it goes and where it comes
+def _read_head(head: bytes) -> Mark | None:
+    *samples, speech = _HEAD.unpack(head)
     digits = [(sample - _LOW + _STEP // 2) // _STEP for sample in samples]
     off = max(abs(sample - _LOW - _STEP * digit) for sample, digit in zip(samples, digits, strict=True))
     check = digits.pop()
     if check != _check(digits) or off > _FADED or not 0 <= min(digits) <= max(digits) < 32:
-        raise ValueError("no block begins here")
+        return None
     first, second, third, fourth, fifth, sixth = digits
-    whole = _LAST.unpack_from(pcm, len(pcm) - _LAST.size)[0] == _SPEECH
     group, number = (first << 10) + (second << 5) + third, (fourth << 10) + (fifth << 5) + sixth
-    return Mark(group, number, speech > _SPEECH // 2, whole)
+    return Mark(group, number, speech > _SPEECH // 2, whole=True)
 
 
 def _check(digits: Sequence[int]) -> int:

@@ -23,7 +23,7 @@ LEAD_S: Final = 0.2
 """Heard before speech by a voice-gated microphone."""
 TAIL_S: Final = 0.9
 """Heard after speech: longer than the silence that ends a turn at the service."""
-AWAKE_S: Final = 0.5
+AWAKE_S: Final = 0.1
 """So long after the last sound, or the last thing that came over the network, the loudspeaker keeps asking."""
 
 
