@@ -1,32 +1,40 @@
 """Settings, the map and the edges become a running endpoint."""
 
-import traceback
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Final
 
+import msgspec
+import trio
+
 from pipeline import topology
+from pipeline.child import audio_devices, audio_edges, audio_plan
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
-from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.realtime.session_config import session_update
-from pipeline.runtime import graph, supervisor
+from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
-from pipeline.runtime.local_link import open_local_links
-from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, TalkwireError, Verdict
+from pipeline.runtime.graph import Placement
+from pipeline.runtime.links import Links, open_links
+from pipeline.runtime.reports import Beat
+from pipeline.runtime.supervisor import Incident
+from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, Verdict
 from pipeline.vocabulary.settings import AudioSettings, Settings
 from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
 
+MIC: Final = "mic"
+"""The link that every captured frame goes through."""
 ATTEMPTS_MAX: Final = 1_000_000_000
 """Connection attempts that one incarnation of the session can number: at 15 a minute more than a century."""
-TAIL_MARGIN_S: Final = 1.5
-"""s a recording is followed by beyond the service's own silence window, so that its end is noticed."""
+MAIN: Final = worker.PARENT
+"""This process; the others are its children."""
 
 
 class Edges:
@@ -57,11 +65,9 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
     _demand_two_files(settings.audio)
     if isinstance(settings.audio.input, str) and settings.audio.input.startswith("wav:"):
         demand_readable(Path(settings.audio.input[4:]))
-    tail_s = settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S
     model = settings.conversation.model
     return Edges(
-        input_device(settings.audio.input, tail_s=tail_s),
-        output_device(settings.audio.output),
+        *audio_devices(audio_plan(settings)),
         WebSocketConnector(settings.service, model=model),
         TokenClient(settings.token, model=model, key=key),
         commands,
@@ -76,11 +82,17 @@ async def run_endpoint(
     Raises:
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
-    await run(settings, real_edges(settings, key, commands), notify)
+    placement = topology.PLACEMENTS[settings.runtime.placement]
+    await run(settings, real_edges(settings, key, commands), notify, placement)
 
 
 async def run(
-    settings: Settings, edges: Edges, notify: Callable[[Notice], None], *, dice: Random | None = None
+    settings: Settings,
+    edges: Edges,
+    notify: Callable[[Notice], None],
+    placement: Placement = topology.SINGLE,
+    *,
+    dice: Random | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
 
@@ -88,28 +100,60 @@ async def run(
         settings: all of them.
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
+        placement: actor → process. Who lives in another process makes edges of its own from the settings.
         dice: of the backoff; a simulation gives seeded ones.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
     """
-    graph.check(topology.ACTORS, topology.LINKS, topology.SINGLE, topology.INSEPARABLE)
+    graph.check(topology.ACTORS, topology.LINKS, placement, topology.INSEPARABLE)
     floor = Floor()
-    with open_local_links(topology.LINKS, floor) as links:
-        ends = {name: (link.sender, link.receiver) for name, link in links.items()}
-        arguments = graph.bind(
-            topology.ACTORS,
-            topology.LINKS,
-            ends,
-            _settings_of_actors(settings, edges, floor, notify, dice or Random()),  # noqa: S311  no secret
-        )
-        intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
+    with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
+        here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
+        given = _edges_of_actors(settings, edges, floor, notify, dice or Random())  # noqa: S311 - not of a secret
+        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
+        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
 
-        def report(incident: supervisor.Incident) -> None:
-            if not (isinstance(incident.error, TalkwireError) and incident.error.verdict is Verdict.STOP):
+        def report(incident: Incident) -> None:
+            if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=report)
+        children = sorted(set(placement.values()) - {MAIN})
+        try:
+            async with trio.open_nursery() as nursery:
+                for child in children:
+                    nursery.start_soon(_keep_child, child, settings, links, floor, report)
+                await supervisor.run(here, arguments, intensity=_intensity(), report=report)
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            raise supervisor.most_telling(group) from None
+
+
+async def _keep_child(
+    name: str, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
+) -> None:
+    captured = epoch = 0
+
+    def plan(last: Beat | None) -> bytes:
+        """Frames are numbered on over a death, so that those it took with it are missed and counted."""
+        nonlocal captured, epoch
+        captured += sum(link.sent for link in last.links if link.name == MIC) if last else 0
+        epoch += 1
+        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
+
+    await processes.supervise(
+        processes.ChildSpec(name, [sys.executable, "-m", "pipeline.child", name]),
+        processes.ChildState(name),
+        links,
+        floor,
+        plan=plan,
+        intensity=_intensity(),
+        report=report,
+    )
+
+
+def _intensity() -> RestartIntensity:
+    return RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
 
 
 def _demand_two_files(audio: AudioSettings) -> None:
@@ -122,7 +166,7 @@ def _demand_two_files(audio: AudioSettings) -> None:
         )
 
 
-def _settings_of_actors(
+def _edges_of_actors(
     settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None], dice: Random
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
@@ -134,7 +178,6 @@ def _settings_of_actors(
         service=settings.service,
         retry=settings.retry,
     )
-    frame_ms = settings.audio.frame_ms
     incarnations = count()
 
     def machine(first_turn: int) -> Session:
@@ -145,21 +188,13 @@ def _settings_of_actors(
         "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor},
-        "decoder": {"frame_ms": frame_ms},
-        "playback": {
-            "device": edges.loudspeaker, "floor": floor, "frame_ms": frame_ms, "fade_ms": settings.audio.fade_ms,
-        },
-        "capture": {"device": edges.microphone, "frame_ms": frame_ms, "push_to_talk": push_to_talk},
-    }  # fmt: skip
+        "decoder": {"frame_ms": settings.audio.frame_ms},
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor),
+    }
 
 
-def _told(incident: supervisor.Incident) -> FaultNotice:
-    """An incident as people are told it: the text of a foreign error may hold anything, also speech or a secret."""
-    message = f"actor {incident.actor} {incident.what}"
-    if isinstance(incident.error, TalkwireError):
-        message += f": {incident.error.message}"
-    elif incident.error is not None:
-        place = traceback.extract_tb(incident.error.__traceback__)[-1]
-        message += f": {type(incident.error).__name__} in {Path(place.filename).name}:{place.lineno}"
+def _told(incident: Incident) -> FaultNotice:
+    """An incident as people are told it."""
+    message = f"{incident.who} {incident.what}" + (f": {incident.fault.message}" if incident.fault else "")
     fault = Fault(kind="Actor", verdict=Verdict.RESTART, cause=incident.what, message=message)
     return FaultNotice(fault, retry_in_s=None)

@@ -19,8 +19,9 @@ from trio.testing import MockClock
 from pipeline import app, topology
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
-from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer, SyntheticMicrophone, tone
+from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
+from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
 from pipeline.runtime import graph

@@ -32,9 +32,14 @@ async def capture(
     device: InputDevice,
     frame_ms: int,
     push_to_talk: bool,
+    first_seq: int = 0,
+    epoch: int = 0,
 ) -> None:
-    """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through."""
-    microphone = _Microphone(frames, activity, device, frame_ms, push_to_talk=push_to_talk)
+    """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through.
+
+    Frames are numbered from `first_seq`; `epoch` counts the lives of the process.
+    """
+    microphone = _Microphone(frames, activity, device, frame_ms, first_seq, epoch, push_to_talk=push_to_talk)
     await activity.send(InputReady())
     async with trio.open_nursery() as nursery:
         listening: trio.CancelScope | None = None
@@ -62,6 +67,8 @@ class _Microphone:
         activity: Sender[Activity],
         device: InputDevice,
         frame_ms: int,
+        first_seq: int,
+        epoch: int,
         *,
         push_to_talk: bool,
     ) -> None:
@@ -70,7 +77,8 @@ class _Microphone:
         self._device = device
         self._frame_ms = frame_ms
         self._push_to_talk = push_to_talk
-        self._seq = 0
+        self._seq = first_seq
+        self._epoch = epoch
         self._let_through = not push_to_talk
         self._talking = not push_to_talk
 
@@ -117,5 +125,5 @@ class _Microphone:
         await self._activity.send(InputEnded(self._seq))
 
     async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool) -> None:
-        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn))
+        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch))
         self._seq += 1

@@ -11,7 +11,7 @@ from pipeline.dsp.level import last_speech_sample
 from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
-from pipeline.edges.simulated import SyntheticMicrophone, tone
+from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.edges.wav import TAIL_S, WavLoudspeaker, WavMicrophone, read_wav
 from pipeline.vocabulary.configuration import printable

@@ -118,9 +118,16 @@ class TokensSettings(Section, frozen=True):
     mints_per_minute: Annotated[int, Meta(ge=1, le=10_000)]
 
 
+class RuntimeSettings(Section, frozen=True):
+    """`[runtime]`: how the daemon runs on its machine."""
+
+    placement: Literal["single", "daemon"]
+
+
 class Settings(Section, frozen=True):
     """The whole settings file."""
 
+    runtime: RuntimeSettings
     audio: AudioSettings
     turn: TurnSettings
     conversation: ConversationSettings

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from pipeline.actors.capture import capture
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound
-from pipeline.edges.simulated import SyntheticMicrophone, counter_signal
+from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
 from pipeline.runtime.local_link import LocalLink
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, Verdict
 from pipeline.vocabulary.frames import AudioFrame

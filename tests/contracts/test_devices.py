@@ -13,7 +13,8 @@ import trio.testing
 
 from pipeline.edges.devices import FirstToOpen, input_device, output_device
 from pipeline.edges.interfaces import InputDevice, OutputDevice
-from pipeline.edges.simulated import SimulatedLoudspeaker, SyntheticMicrophone, counter_signal
+from pipeline.edges.simulated import SimulatedLoudspeaker
+from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
 from pipeline.edges.wav import read_wav
 
 SOUND = counter_signal(0.5).pcm  # 25 blocks of 20 ms

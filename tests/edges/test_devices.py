@@ -5,7 +5,7 @@ import trio.testing
 
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
-from pipeline.edges.simulated import SyntheticMicrophone
+from pipeline.edges.synthetic import SyntheticMicrophone
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.edges.wav import WavLoudspeaker, WavMicrophone
 from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError
