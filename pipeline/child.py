@@ -4,14 +4,17 @@
 the other process (the WebSocket, HTTP), nor the other process what belongs here (PortAudio); a test watches both.
 """
 
+import os
 import sys
 from collections.abc import Mapping
+from typing import NoReturn
 
 import msgspec
 
 from pipeline import topology
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import InputDevice, OutputDevice
+from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.runtime import worker
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.ports import FloorView
@@ -57,7 +60,11 @@ def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice]:
         ConfigurationError: one of them cannot exist.
         AudioFileError: a recording that stands in for one cannot be used.
     """
-    return input_device(plan.audio.input, tail_s=plan.tail_s), output_device(plan.audio.output)
+    sound_system = SoundSystem()
+    return (
+        input_device(plan.audio.input, tail_s=plan.tail_s, sound_system=sound_system),
+        output_device(plan.audio.output, sound_system=sound_system),
+    )
 
 
 def audio_edges(
@@ -81,14 +88,14 @@ def _build(plan: bytes, floor: Floor) -> Mapping[str, Mapping[str, object]]:
     return audio_edges(decoded, *audio_devices(decoded), floor)
 
 
-def main() -> int:
-    """Be the process that the arguments name."""
+def main() -> NoReturn:
+    """Be the process that the arguments name; it ends without cleaning up, which a hung sound system would hold."""
     name, trunk_fd, parent = sys.argv[1:]
     whole = worker.Map(
         topology.ACTORS, topology.LINKS, topology.DAEMON, topology.RESTARTS_MAX, topology.RESTART_PERIOD_S
     )
-    return worker.run(name, int(trunk_fd), int(parent), whole, _build)
+    os._exit(worker.run(name, int(trunk_fd), int(parent), whole, _build))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

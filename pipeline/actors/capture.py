@@ -6,7 +6,7 @@ import trio
 
 from pipeline.edges.interfaces import InputBlock, InputDevice
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.vocabulary.errors import AudioFileError, DeviceError
+from pipeline.vocabulary.errors import AudioFileError, DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import BYTES_PER_MS, AudioFrame
 from pipeline.vocabulary.signals import (
     Activity,
@@ -101,6 +101,8 @@ class _Microphone:
                 except AudioFileError as error:
                     await self._activity.send(InputFailed(error.fault()))
                     return
+                except SoundSystemHungError:
+                    raise  # this process has to end
                 except DeviceError as error:
                     if not told:
                         await self._activity.send(InputFailed(error.fault()))

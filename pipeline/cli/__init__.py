@@ -24,6 +24,7 @@ COMMANDS = {
     "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
     "simulate": "Run days of faults in seconds: the whole daemon in a simulated world, watched by an oracle.",
     "knowledge": "Check a knowledge file, or ask it a question.",
+    "devices": "List the sound devices by the names that audio.input and audio.output take.",
     "relay": "Relay TCP on this machine with faults: between your own client and server.",
 }
 HELP = "\n".join(

@@ -106,7 +106,8 @@ class _Child:
         try:
             await supervisor.run(actors, arguments, intensity=intensity, report=self._report)
         except SoundSystemHungError:
-            self.exit_code = OUTAGE_EXIT
+            await self._trunk.flush()
+            os._exit(OUTAGE_EXIT)  # at once: whatever would be closed hangs
         except CrashLoopError as error:  # the parent counts it, and gives this process another life
             self.exit_code = error.exit_code
         except TalkwireError as error:

@@ -184,13 +184,18 @@ class DeviceError(TalkwireError):
 
 
 class SoundSystemHungError(DeviceError):
-    """A call into the sound system does not return, so the process that made it has to end.
+    """A call into the sound system, or its call to us, is overdue: nothing in this process can cure that.
 
-    Nobody may catch it to try again in the same process: each further call would hang as well. Where sound has a
+    Whoever runs the process ends it without cleaning up, for closing a stream and even an ordinary exit would hang as
+    well; every later try in it fails with this error at once. Nobody may catch it to try again. Where sound has a
     process of its own that is an outage and not a crash: the next one is started, for as long as it takes.
     """
 
     verdict = Verdict.STOP
+
+    def fault(self) -> Fault:
+        """This error as a value; its cause tells the process layer what to do."""
+        return msgspec.structs.replace(super().fault(), cause="hung")
 
 
 class LinkError(TalkwireError):
