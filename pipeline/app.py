@@ -91,7 +91,7 @@ async def run_endpoint(
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
-    await run(settings, real_edges(settings, key, commands), notify, placement, health)
+    await run(settings, real_edges(settings, key, commands), notify, placement, health=health)
 
 
 async def run(
@@ -99,7 +99,9 @@ async def run(
     edges: Edges,
     notify: Callable[[Notice], None],
     placement: Placement = topology.SINGLE,
+    *,
     health: Health | None = None,
+    dice: Random | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
 
@@ -109,6 +111,7 @@ async def run(
         notify: is told what happens; must neither wait nor raise.
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
         health: is kept up to date, for who wants to know.
+        dice: of the backoff; a simulation gives seeded ones.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
@@ -118,7 +121,8 @@ async def run(
     health = health or Health()
     with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
         here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
-        given = _edges_of_actors(settings, edges, floor, notify, health.progress)
+        dice = dice or Random()  # noqa: S311 - of a backoff, not of a secret
+        given = _edges_of_actors(settings, edges, floor, notify, health.progress, dice)
         edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
         arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
 
@@ -176,7 +180,12 @@ def _demand_two_files(audio: AudioSettings) -> None:
 
 
 def _edges_of_actors(
-    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None], progress: Progress
+    settings: Settings,
+    edges: Edges,
+    floor: Floor,
+    notify: Callable[[Notice], None],
+    progress: Progress,
+    dice: Random,
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -192,7 +201,6 @@ def _edges_of_actors(
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
-        dice = Random()  # noqa: S311 - of a backoff, not of a secret
         session = Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
         if commands.adopted is not None:
             session.adopt(commands.adopted)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -423,7 +424,7 @@ async def test_a_session_that_is_started_again_goes_on_with_the_settings_adopted
         SyntheticMicrophone([tone(0.1)]), SimulatedLoudspeaker(), SimulatedConnector(), ScriptedTokenSource([minted()]),
         Commands((0, sg.Adopt(louder))),
     )  # fmt: skip
-    given = app._edges_of_actors(load(), edges, Floor(), lambda _: None, Progress())["session"]
+    given = app._edges_of_actors(load(), edges, Floor(), lambda _: None, Progress(), Random(1))["session"]
     machine, commands = cast("Any", given["machine"]), cast("Any", given["commands"])
     assert [command async for command in commands.commands()] == [sg.Adopt(louder)]
     loudspeaker_is_back = machine(0).handle(sg.OutputOpened("none:"), 0.0)

@@ -190,12 +190,25 @@ class LocalReceiver(Generic[T]):
 
     async def receive(self) -> T:
         """Next value. Cancelled means that nothing was taken."""
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            value = self._queue.take()
+        except trio.WouldBlock:
+            return await self._wait()
+        except LinkClosedError:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return value
+
+    async def _wait(self) -> T:
+        """The next value to come; parking is checkpoint enough, one more would only cost a turn of the loop."""
         while True:
+            await self._queue.arrival.park()
             try:
                 return self._queue.take()
             except trio.WouldBlock:
-                await self._queue.arrival.park()
+                pass
 
     def receive_nowait(self) -> T:
         """Next value if there is one, else raises trio.WouldBlock."""

@@ -120,6 +120,12 @@ def test_it_never_gives_up_and_its_range_never_overflows() -> None:
         now_s = at_s
 
 
+@given(seed=st.integers(0, 2**32))
+def test_an_outage_of_the_network_never_uses_up_the_attempts_of_its_minute(seed: int) -> None:
+    """Else the wait for the minute to end would be longer than the cap, although the network may be back."""
+    assert max(pauses([CUT] * 60, dice(seed))) <= SETTINGS.cap_s + 0.01
+
+
 FAULTS = st.one_of(
     st.sampled_from([CUT, CLOSED, BUSY, ProtocolError("garbage").fault()]),
     st.floats(0, 8_000).map(lambda s: ServiceBusyError("busy", retry_after_s=s).fault()),
