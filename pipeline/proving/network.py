@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.catalogue import Toxic
 from pipeline.proving.lane import Lane
@@ -204,15 +205,12 @@ class _Direction:
         arriving = self.lane.feed(parcel)
         self.swallowed = self.swallowed or bool(parcel.data and not arriving)
         self.parcels.extend(arriving)
-        self._arrival.unpark_all()
+        for each in arriving:
+            determinism.at(each.at_s, self._arrival.unpark_all)
 
-    async def wait_arrival(self, *, idle: bool) -> None:
-        """Until something may have changed for the reader, who takes nothing while he is `idle`."""
-        if idle or not self.parcels or self.lane.stalled:
-            await self._arrival.park()
-            return
-        with trio.move_on_at(self.parcels[0].at_s):
-            await self._arrival.park()
+    async def wait_arrival(self) -> None:
+        """Until something may have changed for the reader."""
+        await self._arrival.park()
 
     async def wait_room(self) -> None:
         """Until something may have changed for the writer."""
@@ -313,7 +311,7 @@ class End(trio.abc.Stream):
                 return b""
             if self._hears and self._incoming.has_arrived:
                 return self._take(max_bytes or WINDOW_BYTES)
-            await self._incoming.wait_arrival(idle=not self._hears)
+            await self._incoming.wait_arrival()
 
     async def aclose(self) -> None:
         """As trio."""

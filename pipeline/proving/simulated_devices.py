@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import trio
 
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.marks import NUMBERS_MAX, Mark, marked, read
 from pipeline.proving.trace import Trace
@@ -50,20 +51,18 @@ class SimulatedMicrophone:
         self._script = script
         self._continuous = continuous
         self._unplugged = 0
-        self._lost = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
         self._at = 0  # utterances before this one are over
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
         """The device is gone meanwhile."""
         self._unplugged += 1
-        self._lost.set()
+        self._changed.unpark_all()
         try:
             yield
         finally:
             self._unplugged -= 1
-            if not self._unplugged:
-                self._lost = trio.Event()
 
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
@@ -85,11 +84,16 @@ class SimulatedMicrophone:
         while True:
             index = self._next_index(index, origin_s, frame_s)
             start_s = round(origin_s + index * frame_s, 6)
-            with trio.move_on_at(round(start_s + frame_s, 6)):
-                await self._lost.wait()
-                raise DeviceError("the simulated microphone was unplugged")
+            await self._hear_until(round(start_s + frame_s, 6))
             yield self._block(start_s, frame_ms)
             index += 1
+
+    async def _hear_until(self, end_s: float) -> None:
+        determinism.at(end_s, self._changed.unpark_all)
+        while trio.current_time() < end_s:
+            await self._changed.park()
+            if self._unplugged:
+                raise DeviceError("the simulated microphone was unplugged")
 
     def _next_index(self, index: int, origin_s: float, frame_s: float) -> int:
         """The next block in which a voice-gated microphone hears something; after the last utterance none ever."""
@@ -166,6 +170,13 @@ class SimulatedLoudspeaker:
             await self._changed.park()
             self.demand()
 
+    async def wait_until(self, when_s: float) -> None:
+        """Wait for a moment to come; raises DeviceError if the device is gone by then."""
+        determinism.at(when_s, self._changed.unpark_all)
+        while trio.current_time() < when_s:
+            await self._changed.park()
+        self.demand()
+
     def demand(self) -> None:
         """Raise DeviceError if the device is gone."""
         if self._unplugged:
@@ -198,8 +209,7 @@ class _OpenLoudspeaker:
         now = trio.current_time()
         self._index = max(self._index + 1, math.ceil((now - self._start_s) / self._frame_s))
         leaves_s = round(self._start_s + self._index * self._frame_s, 6)
-        await trio.sleep_until(leaves_s)
-        self._device.demand()
+        await self._device.wait_until(leaves_s)
         return OutputRequest(self._samples, leaves_s)
 
     async def write(self, pcm: bytes | None) -> None:

@@ -151,6 +151,8 @@ class _Run:
         verdict = self.bench.verdict
         known = len(verdict.violations)
         self.bench.oracle.take(happening, now)
+        if len(verdict.violations) == known:
+            return
         if any(not INVARIANTS[each.invariant].missing for each in verdict.violations[known:]):
             self._scope.deadline = min(self._scope.deadline, now + self.AFTER_S)
 

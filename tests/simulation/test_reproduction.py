@@ -45,6 +45,36 @@ def test_time_begins_at_zero_and_jumps_to_the_very_deadline() -> None:
     assert determinism.run(sleep, seed=1) == [0.0, 0.1, 0.1 + 0.2, 0.1 + 0.2 + 3_600.7]
 
 
+def test_an_alarm_rings_at_its_very_moment_and_before_the_deadlines_of_later_ones() -> None:
+    async def listen() -> list[tuple[str, float]]:
+        rung: list[tuple[str, float]] = []
+
+        def set_alarm(when_s: float) -> None:
+            determinism.at(when_s, lambda: rung.append((f"alarm {when_s}", trio.current_time())))
+
+        for when_s in (3_600.7, 0.1, 5.0):
+            set_alarm(when_s)
+        await trio.sleep_until(4.0)
+        rung.append(("sleeper", trio.current_time()))
+        await trio.sleep_until(4_000.0)
+        return rung
+
+    assert determinism.run(listen, seed=1) == [
+        ("alarm 0.1", 0.1), ("sleeper", 4.0), ("alarm 5.0", 5.0), ("alarm 3600.7", 3_600.7),
+    ]  # fmt: skip
+
+
+def test_an_alarm_wakes_whoever_waits_for_it_even_if_its_moment_has_passed() -> None:
+    async def wait() -> float:
+        await trio.sleep(2.0)
+        rung = trio.Event()
+        determinism.at(1.0, rung.set)
+        await rung.wait()
+        return trio.current_time()
+
+    assert determinism.run(wait, seed=1) == 2.0
+
+
 def test_another_process_with_other_hashes_leaves_the_same_trace(
     plan_of: Callable[[int], Plan], outcome_of: Callable[[int], Outcome]
 ) -> None:
