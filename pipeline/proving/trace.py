@@ -35,7 +35,7 @@ class Trace:
         self.recent.append((now, happening))
         kind = type(happening).__name__
         self.counts[kind] += 1
-        self._digest.update(f"{now!r} {kind} {tuple(happening)!r}\n".encode())
+        self._digest.update(f"{now!r} {kind} {tuple.__repr__(happening)}\n".encode())
         self._listener(happening, now)
 
     @property
