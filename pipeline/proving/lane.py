@@ -14,9 +14,15 @@ class Lane:
     """One direction of one connection: the toxics that work on it, in order, and what they have counted so far.
 
     `handshake` is the fault the connection met as it began; no other of its kind touches it.
+
+    Attributes:
+        stalled: nothing may move.
+        window_bytes: how much may be under way.
     """
 
     def __init__(self, way: Way, *, seed: str, handshake: Handshake | None = None) -> None:
+        self.stalled = False
+        self.window_bytes = WINDOW_BYTES
         self._way = way
         self._handshake = handshake
         self._dice = Random(seed)  # noqa: S311 - reproducible jitter, not a secret
@@ -38,6 +44,8 @@ class Lane:
                 if kept:
                     before.remove(kept)
                 self._working.append(kept or _Working(toxic, now, toxic.effect(self._dice)))
+        self.stalled = any(working.toxic.stalls for working in self._working)
+        self.window_bytes = min((working.toxic.window_bytes for working in self._working), default=WINDOW_BYTES)
 
     def meets(self, toxic: Toxic) -> bool:
         """Whether the toxic has to do with this connection."""
@@ -57,22 +65,12 @@ class Lane:
                 return
             self._ended = parcel.ending is not None
             self._last_s = max(self._last_s, parcel.at_s)
-            yield parcel._replace(at_s=self._last_s)
+            yield parcel if parcel.at_s == self._last_s else parcel._replace(at_s=self._last_s)
 
     @property
     def torn(self) -> bool:
         """Whether bytes were lost and nothing swallows any more: what follows would not be the same stream."""
         return self._lost and not any(working.toxic.swallows for working in self._working)
-
-    @property
-    def stalled(self) -> bool:
-        """Whether nothing may move."""
-        return any(working.toxic.stalls for working in self._working)
-
-    @property
-    def window_bytes(self) -> int:
-        """How much may be under way."""
-        return min((working.toxic.window_bytes for working in self._working), default=WINDOW_BYTES)
 
     @property
     def cuts(self) -> Iterator[tuple[float, Ending]]:
