@@ -193,9 +193,10 @@ def test_stops_at_random_moments_leave_nothing_behind(talkwire: Start) -> None:
         number = dice.choice([signal.SIGTERM, signal.SIGINT])
         told_s = monotonic()
         endpoint.process.send_signal(number)
-        status, _, _ = endpoint.end()
+        status, _, err = endpoint.end()
         took_ms.append((monotonic() - told_s) * 1000)
-        assert status in {0, 130, -number}  # the last: before Python had begun to listen
+        before_ours = status == -number or (status == 1 and "pipeline" not in err)  # Python itself was starting
+        assert before_ours or (status, err) == (130 if number == signal.SIGINT else 0, "")
         assert endpoint.family() == []
     took_ms.sort()
     print(f"{STOPS} stops: median {took_ms[STOPS // 2]:.0f} ms, longest {took_ms[-1]:.0f} ms, nothing left")
