@@ -1,7 +1,8 @@
 """The process `audio`: microphone and loudspeaker, apart from everything that could make them stutter or hang.
 
-`main` with the arguments `audio FD PPID` is started by the daemon, behind `runtime/lifeline`, and by nobody else. It must not import what belongs to
-the other process (the WebSocket, HTTP), nor the other process what belongs here (PortAudio); a test watches both.
+`main` is called by `runtime/lifeline`, with the arguments `audio FD PPID`, which the daemon starts and nobody else. It
+must not import what belongs to the other process (the WebSocket, HTTP), nor the other process what belongs here
+(PortAudio); a test watches both.
 """
 
 import sys
