@@ -1,11 +1,16 @@
-"""The lifeline from a process to the one that started it. Imports nothing heavy: commands hold it before they load."""
+"""The lifeline of a child process to its parent, held before anything heavy is imported.
+
+`python -m pipeline.runtime.lifeline MODULE ... PPID` runs `main()` of the module with the arguments behind it; whoever
+is killed a moment after it has started a child leaves no orphan that is still loading its libraries.
+"""
 
 import ctypes
 import os
 import signal
-from typing import Final
+import sys
+from importlib import import_module
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def hold_lifeline(parent: int) -> None:
@@ -16,3 +21,14 @@ def hold_lifeline(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         os._exit(0)
+
+
+def main() -> int:
+    """Be the module that the arguments name."""
+    hold_lifeline(int(sys.argv[-1]))
+    module = sys.argv.pop(1)
+    return int(import_module(module).main())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
