@@ -39,6 +39,7 @@ _CLIENT_EVENTS: dict[str, type[ClientEvent]] = {kind.__struct_config__.tag: kind
 _SERVER_EVENTS: dict[str, type[ServerEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ServerEvent)}
 
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>\w+)`")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>.*)`", re.DOTALL)
 
 
 EventT = TypeVar("EventT", bound=Event)
@@ -125,6 +126,12 @@ def decode_client(message: str | bytes) -> ClientEvent:
     return event
 
 
+def complaint(validation_error: str) -> ClientEventError:
+    """What msgspec says about a body or an event, in the protocol's codes and with the path of the field at fault."""
+    flaw = _flaw(validation_error)
+    return ClientEventError(flaw.code, flaw.message, flaw.param)
+
+
 def audio_bytes(delta: str) -> bytes:
     """Decode the base64 of a sound delta or append, strictly (RFC 4648 §4: alphabet, padding, nothing around it).
 
@@ -202,6 +209,9 @@ def _flaw(complaint: str) -> _FlawError:
     if missing := _MISSING_FIELD.fullmatch(what):
         param = _join(path, missing["field"])
         return _FlawError("missing_required_parameter", f"missing required field `{param}`", param)
+    if unknown := _UNKNOWN_FIELD.fullmatch(what):
+        param = _join(path, unknown["field"])[:_MAX_PATH_CHARS]
+        return _FlawError("unknown_parameter", f"unknown field `{param}`", param)
     code = "invalid_type" if " got " in what else "invalid_value"
     return _FlawError(code, f"{what} for `{path}`", path)
 

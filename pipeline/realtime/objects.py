@@ -98,7 +98,7 @@ class CustomVoice(WireObject, frozen=True, kw_only=True):
 
 
 class AudioOutput(WireObject, frozen=True, kw_only=True):
-    """`audio.output` of a session or a response; `speed` is 0.25 to 1.5, 1 as recorded."""
+    """`session.audio.output`; `speed` is 0.25 to 1.5, 1 as recorded."""
 
     format: AudioFormat | None = None
     voice: str | CustomVoice | None = None
@@ -112,10 +112,17 @@ class SessionAudio(WireObject, frozen=True, kw_only=True):
     output: AudioOutput | None = None
 
 
+class ResponseAudioOutput(WireObject, frozen=True, kw_only=True):
+    """`audio.output` of a response, which is as fast as its session says; a server names a custom voice by its id."""
+
+    format: AudioFormat | None = None
+    voice: str | CustomVoice | None = None
+
+
 class ResponseAudio(WireObject, frozen=True, kw_only=True):
     """The only direction a response has."""
 
-    output: AudioOutput | None = None
+    output: ResponseAudioOutput | None = None
 
 
 class Tool(WireObject, frozen=True, kw_only=True):
@@ -254,12 +261,21 @@ class ErrorBody(WireRecord, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
+class Failure(WireObject, frozen=True, kw_only=True):
+    """Why a response or a transcription failed. Unlike an error it answers no client event."""
+
+    type: str | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+
+
 class StatusDetails(WireObject, frozen=True, kw_only=True):
     """Why a response ended as it did; `reason` for cancelled and incomplete ones, `error` for failed ones."""
 
     type: str | None = None
     reason: str | None = None
-    error: ErrorBody | None = None
+    error: Failure | None = None
 
 
 class Response(WireRecord, frozen=True, kw_only=True):

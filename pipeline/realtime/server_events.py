@@ -9,6 +9,7 @@ from pipeline.realtime.objects import (
     Conversation,
     ErrorBody,
     Event,
+    Failure,
     Item,
     Json,
     RateLimit,
@@ -160,7 +161,7 @@ class ConversationItemInputAudioTranscriptionFailed(
 
     item_id: str
     content_index: int
-    error: ErrorBody
+    error: Failure
 
 
 class ConversationItemInputAudioTranscriptionSegment(

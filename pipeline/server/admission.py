@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pipeline.realtime.events import Session
-from pipeline.server.client_secrets import ClientSecrets, Issued
+from pipeline.server.client_secrets import CLIENT_SECRET_PREFIX, ClientSecrets, Issued
 from pipeline.server.session_settings import default_session, default_transcription_session, updated
 from pipeline.vocabulary.signals import Secret
 
@@ -47,7 +47,7 @@ class Admission:
     """The door of one server.
 
     Args:
-        api_key: mints and connects; None lets any bearer mint.
+        api_key: mints and connects; None lets any bearer mint that is no client secret.
         voice: what sessions speak with unless told otherwise.
         max_sessions: how many may be open at once.
     """
@@ -59,9 +59,11 @@ class Admission:
         self._open_sessions = 0
         self._issued = ClientSecrets()
 
-    def may_mint(self, key: Secret) -> bool:
-        """This bearer may mint client secrets."""
-        return bool(key.value) if self._api_key is None else self._is_api_key(key)
+    def may_use_rest(self, key: Secret) -> bool:
+        """This bearer may mint client secrets and use the other resources; a client secret opens sessions only."""
+        if self._api_key is not None:
+            return self._is_api_key(key)
+        return bool(key.value) and not key.value.startswith(CLIENT_SECRET_PREFIX)
 
     def mint(self, secret: Secret, wanted: Session | None, *, expires_at: float, now: float) -> Session | None:
         """Make `secret` open sessions until it expires; returns their settings, None if too many are out.

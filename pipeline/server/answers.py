@@ -162,10 +162,10 @@ class Answers:
         return [response for response in self._active.values() if item_id in response.waits_for]
 
     def _fail(self, response: ResponseLife, message: str, code: str) -> None:
-        self._end(response, "failed", error=events.ErrorBody(type=code, code=code, message=message))
+        self._end(response, "failed", error=events.Failure(type=code, code=code, message=message))
 
     def _end(
-        self, response: ResponseLife, status: Ending, reason: str | None = None, error: events.ErrorBody | None = None
+        self, response: ResponseLife, status: Ending, reason: str | None = None, error: events.Failure | None = None
     ) -> None:
         if response.is_generating:
             self._desk.put(work.StopGenerating(response.id))

@@ -1,9 +1,8 @@
-"""The local Realtime server on one port: `/v1/realtime` (WebSocket) and `/v1/realtime/client_secrets` (REST).
+"""The local Realtime server on one port: `/v1/realtime` (WebSocket), and REST beside it.
 
 A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +17,9 @@ from pipeline.server.admission import Admission, Admitted, Refusal
 from pipeline.server.conversation import Conversation
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import Engines
+from pipeline.server.ids import new_id
 from pipeline.server.listener import bind, serve_connections
-from pipeline.server.rest import rest_app
+from pipeline.server.rest.app import rest_app
 from pipeline.server.session import Session
 from pipeline.server.websocket import Message, WebSocket
 from pipeline.vocabulary.addresses import is_loopback
@@ -89,7 +89,7 @@ class _App:
         self.engines = EnginePool(engines)
         self._settings = settings
         self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
-        self._rest = rest_app(self._admission, unix_now)
+        self._rest = rest_app(self._admission, self.engines, settings, unix_now)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -134,11 +134,6 @@ async def _refuse(socket: WebSocket, refusal: Refusal) -> None:
     body = ErrorBody(type="invalid_request_error", code=refusal.code, message=refusal.message)
     await socket.send(encode(ErrorEvent(event_id=new_id("event"), error=body)))
     await socket.close(refusal.close_code, refusal.reason)
-
-
-def new_id(prefix: str) -> str:
-    """A fresh id: `item_` and 21 characters nobody can guess."""
-    return f"{prefix}_{secrets.token_urlsafe(16)[:21]}"
 
 
 def unix_now() -> float:

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 from pipeline.realtime.events import Session
 from pipeline.vocabulary.signals import Secret
 
+CLIENT_SECRET_PREFIX: Final = "ek_"  # noqa: S105 - the public part of every one
+"""Tells a client secret from an API key."""
 MAX_SECRETS: Final = 10_000
 """Unexpired secrets at a time, about 10 MB; 60 a minute for two hours is 7,200."""
 

@@ -39,6 +39,11 @@ class EnginePool:
         """So many calls wait for the processor that another would be refused."""
         return self._limiter.statistics().tasks_waiting >= MAX_WAITING_CALLS
 
+    @property
+    def loaded(self) -> bool:
+        """Every engine is there: nothing has to wait for one."""
+        return all(engine.is_there for engine in (self._voice_activity, self._recogniser, self._brain, self._voice))
+
     async def load(self) -> None:
         """Make the engines in the order in which a conversation needs them; errors of the makers pass through."""
         await self._voice_activity.load(self._engines.voice_activity)
@@ -50,6 +55,14 @@ class EnginePool:
         """A fresh detector for one stream of sound; after the first has loaded its library a matter of milliseconds."""
         await self._voice_activity.get()
         return self._engines.voice_activity()
+
+    async def detect(self, activity: VoiceActivity, pcm: bytes) -> list[float]:
+        """What this detector finds in the next sound; for long sound, where a thread costs less than a held-up loop.
+
+        Raises:
+            ServiceBusyError: too many calls wait for the processor.
+        """
+        return await self._in_thread(lambda: activity.process(pcm))
 
     async def transcribe(self, sound: bytes, audio_format: AudioFormat) -> str:
         """The words in this sound.
@@ -100,6 +113,10 @@ class _Loaded(Generic[T]):
     async def load(self, make: Callable[[], T]) -> None:
         self._engine = await trio.to_thread.run_sync(make, abandon_on_cancel=True)
         self._there.set()
+
+    @property
+    def is_there(self) -> bool:
+        return self._engine is not None
 
     async def get(self) -> T:
         await self._there.wait()

@@ -6,10 +6,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pipeline.realtime.codec import ClientEventError, audio_bytes
-from pipeline.realtime.events import AudioFormat, ContentPart, Item
+from pipeline.realtime.events import AudioFormat, ContentPart, Item, WireObject
 from pipeline.server.audio_format import PCM, bytes_per_ms, sample_bytes
 from pipeline.server.input_audio import MAX_BUFFER_MS
 from pipeline.server.items import Items, text_of
+from pipeline.server.settings_checks import unknown
 from pipeline.vocabulary.errors import ProtocolError
 
 MAX_ITEM_CHARACTERS: Final = 65_536
@@ -19,12 +20,24 @@ MAX_ITEM_ID_CHARACTERS: Final = 64
 PICTURE_URIS: Final = ("data:image/png;base64,", "data:image/jpeg;base64,")
 """How a picture begins; this server fetches none from elsewhere."""
 
+_FIELDS: Final = {
+    "message": {"role", "content"},
+    "function_call": {"call_id", "name", "arguments"},
+    "function_call_output": {"call_id", "output"},
+}
+"""What an item of each type may have, beside what all have."""
+_FIELDS_OF_ALL: Final = {"type", "id", "object", "status"}
 _PARTS: Final = {
     "system": {"input_text"},
     "user": {"input_text", "input_audio", "input_image"},
     "assistant": {"output_text", "text"},
 }
 """Content each role may have. Only a brain that can look at pictures sees them; the shipped one answers the words."""
+_PART_FIELDS: Final = {
+    "input_audio": {"type", "audio", "transcript"},
+    "input_image": {"type", "image_url", "detail"},
+}
+_TEXT_FIELDS: Final = {"type", "text"}
 
 
 class Accepted(NamedTuple):
@@ -43,13 +56,13 @@ def accepted_item(item: Item, items: Items, new_id: Callable[[str], str], audio_
     """
     sound = _check(item, "item", _call_ids(entry.item for entry in items), audio_format)
     has_words = all(part.transcript for part in item.content or [] if part.type == "input_audio")
-    silent = [msgspec.structs.replace(part, audio=None) for part in item.content or []]
+    kept = [_kept(part) for part in item.content or []]
     accepted = msgspec.structs.replace(
         item,
         id=item.id or new_id("item"),
         object="realtime.item",
         status="completed",
-        content=silent if item.type == "message" else None,
+        content=kept if item.type == "message" else None,
     )
     return Accepted(accepted, sound, has_words)
 
@@ -76,6 +89,11 @@ def referenced_items(wanted: Sequence[Item], items: Items) -> list[Item]:
                 _require(part.transcript, f"{path}.content[{number}].transcript")
         found.append(msgspec.structs.replace(item, id=None))
     return found
+
+
+def _kept(part: ContentPart) -> ContentPart:
+    """The part as the conversation shows it: without sound, in the spelling that items have."""
+    return msgspec.structs.replace(part, audio=None, type="output_text" if part.type == "text" else part.type)
 
 
 def decoded_audio(audio: str, param: str) -> bytes:
@@ -107,6 +125,7 @@ def _check(item: Item, path: str, call_ids: Collection[str], audio_format: Audio
         case _:
             supported = "'message', 'function_call' and 'function_call_output'"
             raise _invalid(f"{path}.type", f"Supported values are: {supported}.")
+    _refuse_foreign(item, _FIELDS[item.type] | _FIELDS_OF_ALL, path)
     if len(text_of(item)) > MAX_ITEM_CHARACTERS:
         message = f"Invalid '{path}': at most {MAX_ITEM_CHARACTERS} characters of text."
         raise ClientEventError("string_above_max_length", message, path)
@@ -128,6 +147,7 @@ def _check_message(item: Item, path: str, audio_format: AudioFormat) -> bytes:
             raise _missing(f"{here}.text")  # as the service answers: assistant's sound cannot be restored
         if part.type not in allowed:
             raise _invalid(f"{here}.type", f"Supported values are: {', '.join(map(repr, sorted(allowed)))}.")
+        _refuse_foreign(part, _PART_FIELDS.get(part.type, _TEXT_FIELDS), here)
         sound += _check_part(part, here, sample_bytes(audio_format))
     if len(sound) > MAX_BUFFER_MS * bytes_per_ms(audio_format):
         raise _invalid(f"{path}.content", f"At most {MAX_BUFFER_MS // 1000} s of sound.")
@@ -148,6 +168,13 @@ def _check_part(part: ContentPart, path: str, sample_size: int) -> bytes:
         case _:
             _require(part.text, f"{path}.text")
     return b""
+
+
+def _refuse_foreign(record: WireObject, fields: Collection[str], path: str) -> None:
+    """An item that carries what belongs to another kind would be shown with it to everyone."""
+    for name in record.__struct_fields__:
+        if name not in fields and getattr(record, name) is not None:
+            raise unknown(f"{path}.{name}")
 
 
 def _call_ids(items: Iterable[Item]) -> set[str]:

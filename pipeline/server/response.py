@@ -12,7 +12,7 @@ import msgspec
 
 from pipeline.realtime.events import (
     AudioFormat,
-    ErrorBody,
+    Failure,
     Item,
     Response,
     ResponseCreated,
@@ -69,7 +69,10 @@ class ResponseLife:
         audio_format = response.audio.output.format
         assert audio_format is not None
         self.spoken_as: AudioFormat | None = audio_format if response.output_modalities == ["audio"] else None
-        self.speed: float = response.audio.output.speed or 1.0
+        session_audio = desk.session.audio
+        assert session_audio is not None
+        assert session_audio.output is not None
+        self.speed: float = session_audio.output.speed or 1.0
         self._open: MessageOutput | CallOutput | None = None
         self._ended: list[Item] = []
         self._to_read = self._read = TokenDetails(text_tokens=0, audio_tokens=0)
@@ -139,7 +142,7 @@ class ResponseLife:
         self._text_tokens += count_tokens(text)
         self._desk.put(*self._open.arguments(text))
 
-    def end(self, status: Ending, reason: str | None = None, error: ErrorBody | None = None) -> None:
+    def end(self, status: Ending, reason: str | None = None, error: Failure | None = None) -> None:
         """The response ends, however it ends; what it had begun is closed first."""
         self._close("completed" if status == "completed" else "incomplete")
         self.response = msgspec.structs.replace(

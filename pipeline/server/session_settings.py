@@ -14,7 +14,9 @@ from pipeline.realtime.events import (
     AudioFormat,
     AudioInput,
     AudioOutput,
+    CustomVoice,
     ResponseAudio,
+    ResponseAudioOutput,
     ResponseParams,
     Session,
     SessionAudio,
@@ -136,8 +138,13 @@ def updated(session: Session, update: Session, *, voice_locked: bool) -> Session
 def response_audio(session: Session, params: ResponseParams) -> ResponseAudio:
     """How a response will sound: as the session's answers do, but for what its `response.create` says."""
     assert session.audio is not None
-    settings = ResponseAudio(output=session.audio.output)
-    return settings if params.audio is None else _merged(settings, params.audio)
+    assert session.audio.output is not None, "only a conversation has responses"
+    settings = ResponseAudioOutput(format=session.audio.output.format, voice=session.audio.output.voice)
+    if params.audio is not None and params.audio.output is not None:
+        settings = _merged(settings, params.audio.output)
+    if isinstance(settings.voice, CustomVoice):
+        settings = msgspec.structs.replace(settings, voice=settings.voice.id)
+    return ResponseAudio(output=settings)
 
 
 def check_response(session: Session, params: ResponseParams) -> None:

@@ -10,7 +10,7 @@ from pipeline.realtime.codec import ClientEventError
 from pipeline.realtime.events import (
     AudioFormat,
     AudioInput,
-    AudioOutput,
+    NoiseReduction,
     ResponseAudio,
     ResponseParams,
     Session,
@@ -20,9 +20,11 @@ from pipeline.realtime.events import (
     TurnDetection,
 )
 from pipeline.server.audio_format import FORMATS
+from pipeline.server.settings_shapes import check_shapes
 
 LANGUAGE: Final = "en"
 """The only one the recogniser knows."""
+DELAYS: Final = ("minimal", "low", "medium", "high", "xhigh")
 MAX_OUTPUT_TOKENS: Final = 4096
 MAX_PREFIX_PADDING_MS: Final = 5_000
 """More would be another utterance; this much sound is kept in memory while nobody speaks."""
@@ -36,9 +38,18 @@ MAX_INSTRUCTIONS_CHARACTERS: Final = 100_000
 """Several times what the service's models can read."""
 
 
+_OF_A_TRANSCRIPTION: Final = {"type", "id", "object", "expires_at", "audio", "include"}
+_OF_A_FUNCTION: Final = {"type", "name", "description", "parameters"}
+
+
 def invalid(path: str, message: str) -> ClientEventError:
     """The refusal of a value."""
     return ClientEventError("invalid_value", f"Invalid value: '{path}'. {message}", path)
+
+
+def unknown(path: str) -> ClientEventError:
+    """The refusal of a field that has no place there."""
+    return ClientEventError("unknown_parameter", f"Unknown parameter: '{path}'.", path)
 
 
 def check_session(session: Session) -> None:
@@ -54,7 +65,9 @@ def check_session(session: Session) -> None:
     if session.type == "transcription":
         _check_no_answers(session)
         return
-    _check_output(session.audio.output, "session.audio.output")
+    assert session.audio.output is not None
+    _check_format(session.audio.output.format, "session.audio.output.format")
+    _check_range(session.audio.output.speed, MIN_SPEED, MAX_SPEED, "session.audio.output.speed")
     _check_answers(session, "session")
 
 
@@ -66,7 +79,8 @@ def check_response_params(params: ResponseParams, audio: ResponseAudio) -> None:
     """
     if params.conversation not in {None, "auto", "none"}:
         raise invalid("response.conversation", "Supported values are: 'auto' and 'none'.")
-    _check_output(audio.output, "response.audio.output")
+    assert audio.output is not None
+    _check_format(audio.output.format, "response.audio.output.format")
     _check_answers(params, "response")
     _check_metadata(params.metadata or {})
 
@@ -80,17 +94,16 @@ def _check_answers(settings: Session | ResponseParams, path: str) -> None:
         raise ClientEventError("string_above_max_length", message, f"{path}.instructions")
     _check_tools(settings.tools or [], f"{path}.tools")
     _check_tool_choice(settings.tool_choice, f"{path}.tool_choice")
+    check_shapes(settings, path)
 
 
 def _check_no_answers(session: Session) -> None:
     """A transcription session has nothing that belongs to answers."""
-    for name in ("output_modalities", "instructions", "tools", "tool_choice", "max_output_tokens"):
-        if getattr(session, name) is not None:
-            raise ClientEventError("unknown_parameter", f"Unknown parameter: 'session.{name}'.", f"session.{name}")
+    for field in msgspec.structs.fields(session):
+        if field.name not in _OF_A_TRANSCRIPTION and getattr(session, field.name) is not field.default:
+            raise unknown(f"session.{field.name}")
     if session.audio is not None and session.audio.output is not None:
-        raise ClientEventError(
-            "unknown_parameter", "Unknown parameter: 'session.audio.output'.", "session.audio.output"
-        )
+        raise unknown("session.audio.output")
 
 
 def _check_modalities(modalities: Sequence[str] | None, path: str) -> None:
@@ -118,6 +131,9 @@ def _check_tools(tools: Sequence[Tool], path: str) -> None:
         here = f"{path}[{index}]"
         if tool.type != "function":
             raise invalid(f"{here}.type", "This server supports 'function'; it calls no tool servers itself.")
+        for name in tool.__struct_fields__:
+            if name not in _OF_A_FUNCTION and getattr(tool, name) is not None:
+                raise unknown(f"{here}.{name}")
         if not tool.name:
             raise ClientEventError(
                 "missing_required_parameter", f"Missing required parameter: '{here}.name'.", f"{here}.name"
@@ -126,7 +142,7 @@ def _check_tools(tools: Sequence[Tool], path: str) -> None:
 
 def _check_tool_choice(choice: str | ToolChoice | None, path: str) -> None:
     if isinstance(choice, ToolChoice):
-        if choice.type != "function" or not choice.name:
+        if choice.type != "function" or not choice.name or choice.server_label is not None:
             raise invalid(path, "Expected {'type': 'function', 'name': ...}.")
     elif choice not in {None, "auto", "none", "required"}:
         raise invalid(path, "Supported values are: 'auto', 'none', 'required' and a function.")
@@ -136,10 +152,21 @@ def _check_input(settings: AudioInput | None) -> None:
     assert settings is not None
     path = "session.audio.input"
     _check_format(settings.format, f"{path}.format")
-    if isinstance(settings.transcription, Transcription) and settings.transcription.language not in {None, LANGUAGE}:
-        raise invalid(f"{path}.transcription.language", f"This server's recogniser knows '{LANGUAGE}' only.")
+    if isinstance(settings.transcription, Transcription):
+        _check_transcription(settings.transcription, f"{path}.transcription")
+    if isinstance(settings.noise_reduction, NoiseReduction):
+        if settings.noise_reduction.type not in {None, "near_field", "far_field"}:
+            raise invalid(f"{path}.noise_reduction.type", "Supported values are: 'near_field' and 'far_field'.")
+        _check_range(settings.noise_reduction.strength, 0, 1, f"{path}.noise_reduction.strength")
     if isinstance(settings.turn_detection, TurnDetection):
         _check_turn_detection(settings.turn_detection, f"{path}.turn_detection")
+
+
+def _check_transcription(settings: Transcription, path: str) -> None:
+    if settings.language not in {None, LANGUAGE}:
+        raise invalid(f"{path}.language", f"This server's recogniser knows '{LANGUAGE}' only.")
+    if settings.delay not in {None, *DELAYS}:
+        raise invalid(f"{path}.delay", f"Supported values are: {', '.join(map(repr, DELAYS))}.")
 
 
 def _check_turn_detection(detection: TurnDetection, path: str) -> None:
@@ -160,13 +187,7 @@ def _check_turn_detection(detection: TurnDetection, path: str) -> None:
             raise invalid(f"{path}.type", "Supported values are: 'server_vad', 'semantic_vad' and null.")
     for name in foreign:
         if getattr(detection, name) is not None:
-            raise ClientEventError("unknown_parameter", f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}")
-
-
-def _check_output(settings: AudioOutput | None, path: str) -> None:
-    assert settings is not None
-    _check_format(settings.format, f"{path}.format")
-    _check_range(settings.speed, MIN_SPEED, MAX_SPEED, f"{path}.speed")
+            raise unknown(f"{path}.{name}")
 
 
 def _check_format(audio_format: AudioFormat | None, path: str) -> None:

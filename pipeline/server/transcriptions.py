@@ -142,7 +142,7 @@ class Transcriptions:
         )
 
     def _tell_failure(self, item_id: str, message: str) -> None:
-        error = events.ErrorBody(type="transcription_error", code="transcription_failed", message=message)
+        error = events.Failure(type="transcription_error", code="transcription_failed", message=message)
         self._desk.put(
             events.ConversationItemInputAudioTranscriptionFailed(
                 event_id=self._desk.event_id(), item_id=item_id, content_index=0, error=error

@@ -1,14 +1,19 @@
 """One WebSocket as ASGI presents it: who knocks, and text both ways."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
+
+import trio
 
 from pipeline.vocabulary.signals import Secret
 
 SUBPROTOCOL: Final = "realtime"
 KEY_SUBPROTOCOL: Final = "openai-insecure-api-key."
 """Browsers cannot set headers, so they offer the key as a subprotocol."""
+CLOSE_ANSWER_S: Final = 0.5
+"""How long a client may take to answer a close frame before the connection is cut."""
 
 Message = dict[str, Any]
 
@@ -30,6 +35,7 @@ class WebSocket:
         self._query = parse_qs(scope["query_string"].decode("latin-1"))
         self.abort: Callable[[], Awaitable[None]] = scope["state"]["abort"]
         """Cut the connection at once, also under a send that waits for the client to read."""
+        self._gone = False
 
     def header(self, name: str) -> str | None:
         """A request header, by its lower-case name."""
@@ -67,6 +73,7 @@ class WebSocket:
         """
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
+            self._gone = True
             raise Disconnected
         content: str | bytes = message["bytes"] if message["text"] is None else message["text"]
         return content
@@ -76,5 +83,14 @@ class WebSocket:
         await self._send({"type": "websocket.send", "bytes": None, "text": text})
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame; silently nothing once the client is gone."""
+        """Send a close frame and wait for the client's; silently nothing once the client is gone.
+
+        Without the wait (RFC 6455 §7.1.1) its answer would meet a closed socket, and a client that answers before it
+        reads would lose what it was told last.
+        """
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        with trio.move_on_after(CLOSE_ANSWER_S) as patience, contextlib.suppress(Disconnected):
+            while not self._gone:
+                await self.receive()
+        if patience.cancelled_caught:
+            await self.abort()

@@ -12,6 +12,7 @@ Positive = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 FrameMs = Annotated[int, Meta(ge=20, le=40, multiple_of=10)]
+SecretTtl = Annotated[int, Meta(ge=1, le=7_200)]
 DeviceList = str | list[str]
 
 
@@ -100,6 +101,8 @@ class ServerSettings(Section, frozen=True):
     chat_fallback: Annotated[str, Meta(min_length=1, max_length=600)]
     session_cap_s: Positive
     tokens_per_minute: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    secret_ttl_s: SecretTtl
+    secret_cap_s: SecretTtl
     max_sessions: Annotated[int, Meta(ge=1, le=10_000)]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.core.service_fault import error_fault, is_benign, response_fault, session_fault
-from pipeline.realtime.events import ErrorBody, ErrorEvent, Response, ResponseDone, StatusDetails
+from pipeline.realtime.events import ErrorBody, ErrorEvent, Failure, Response, ResponseDone, StatusDetails
 from pipeline.vocabulary.errors import Verdict
 
 
@@ -50,7 +50,7 @@ def test_responses_that_ended_well(status: str) -> None:
 @pytest.mark.parametrize(
     ("status", "details", "cause"),
     [
-        ("failed", StatusDetails(error=ErrorBody(code="rate_limit_exceeded")), "rate_limit_exceeded"),
+        ("failed", StatusDetails(error=Failure(code="rate_limit_exceeded")), "rate_limit_exceeded"),
         ("incomplete", StatusDetails(reason="content_filter"), "content_filter"),
         ("failed", None, "failed"),
     ],

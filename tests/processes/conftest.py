@@ -12,6 +12,8 @@ from typing import IO
 
 import pytest
 
+from tests.official import refuse_flaws
+
 PATIENCE_S = 60.0  # a loaded machine; nothing here waits that long when it works
 
 
@@ -70,17 +72,33 @@ def _processes() -> Iterator[tuple[int, int, str]]:
 
 
 @pytest.fixture
-def talkwire() -> Iterator[Callable[..., Talkwire]]:
-    """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test."""
+def server_messages(tmp_path: Path) -> Callable[[], list[str]]:
+    """All that servers among the started commands and their children have said so far."""
+    folder = tmp_path / "server_messages"
+    folder.mkdir()
+    return lambda: [line for file in sorted(folder.iterdir()) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterator[Callable[..., Talkwire]]:
+    """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test.
+
+    Whatever a server among them says, the official client's types know it.
+    """
     started: list[Talkwire] = []
+    recording = {
+        "PYTHONPATH": str(Path(__file__).with_name("recording")),
+        "SERVER_MESSAGES": str(tmp_path / "server_messages"),
+    }
 
     def start(*arguments: str, environ: dict[str, str] | None = None) -> Talkwire:
-        started.append(Talkwire(*arguments, environ=environ))
+        started.append(Talkwire(*arguments, environ={**recording, **(environ or {})}))
         return started[-1]
 
     yield start
     for command in started:
         command.kill()
+    refuse_flaws(server_messages())
 
 
 @pytest.fixture

@@ -10,13 +10,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.realtime import codec
-from pipeline.realtime.codec import ClientEventError, audio_bytes, decode_client, decode_server, encode, encode_append
+from pipeline.realtime.codec import (
+    ClientEventError,
+    audio_bytes,
+    complaint,
+    decode_client,
+    decode_server,
+    encode,
+    encode_append,
+)
 from pipeline.realtime.events import (
     ClientEvent,
     ConversationItemAdded,
     ConversationItemCreated,
     ErrorBody,
     Event,
+    Failure,
     InputAudioBufferAppend,
     InputAudioBufferSpeechStarted,
     OutputAudioBufferClear,
@@ -252,7 +261,7 @@ def test_a_failed_response_as_the_service_reports_it() -> None:
     )
     assert isinstance(event, ResponseDone)
     assert event.response.status_details is not None
-    assert event.response.status_details.error == ErrorBody(type="server_error", code="server_error")
+    assert event.response.status_details.error == Failure(type="server_error", code="server_error")
     assert event.response.usage is not None
     assert event.response.usage.output_tokens is None
 
@@ -461,3 +470,18 @@ def test_encoding_writes_the_type_first_and_only_what_is_there() -> None:
         event_id="e1", response_id="r1", item_id="i1", output_index=0, content_index=0, delta="AAAA"
     )
     assert encode(delta).startswith('{"type":"response.output_audio.delta",')
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "param"),
+    [
+        ("Object contains unknown field `pitch`", "unknown_parameter", "pitch"),
+        ("Object contains unknown field `a\nb` - at `$.session`", "unknown_parameter", "session.a\nb"),
+        ("Object missing required field `input`", "missing_required_parameter", "input"),
+        ("Expected `int` <= 7200 - at `$.expires_after.seconds`", "invalid_value", "expires_after.seconds"),
+        ("Expected `int`, got `str` - at `$.messages[3].n`", "invalid_type", "messages[3].n"),
+    ],
+)
+def test_a_complaint_about_a_body_becomes_code_and_path(said: str, code: str, param: str) -> None:
+    refused = complaint(said)
+    assert (refused.code, refused.param) == (code, param)

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from pipeline.realtime.client_events import InputAudioBufferAppend
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
-from pipeline.realtime.events import ClientEvent, Event
+from pipeline.realtime.events import ClientEvent, Event, Session
 from pipeline.server.conversation import Conversation
 from pipeline.server.desk import Output
 from pipeline.server.engines.interfaces import Ask, Engines, Piece, Words
@@ -32,9 +32,12 @@ def make_tone(duration_ms: float, amplitude: int = 8_000) -> bytes:
 class Bench:
     """Drives one conversation; every call returns what came out, server events by type and effects by name."""
 
-    def __init__(self, *, cap_s: float = 3600, tokens_per_minute: int = 1_000_000) -> None:
+    def __init__(
+        self, *, cap_s: float = 3600, tokens_per_minute: int = 1_000_000, settings: Session | None = None
+    ) -> None:
         numbers = itertools.count(1)
-        session = structs.replace(default_session("model", "heart"), id="sess_1", expires_at=int(cap_s))
+        settings = settings or default_session("model", "heart")
+        session = structs.replace(settings, id="sess_1", expires_at=int(cap_s))
         self.conversation = Conversation(
             session,
             lambda prefix: f"{prefix}_{next(numbers)}",

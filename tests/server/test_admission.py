@@ -27,11 +27,12 @@ def test_reasons_to_stay_outside() -> None:
     assert admission.admit(Secret("sk"), model="m", intent="", beta=False, now=0) is FULL
 
 
-def test_who_may_mint() -> None:
-    assert door().may_mint(Secret("anything"))
-    assert not door().may_mint(Secret(""))
-    assert door("sk").may_mint(Secret("sk"))
-    assert not door("sk").may_mint(Secret("ek"))
+def test_who_may_use_rest() -> None:
+    assert not door().may_use_rest(Secret("ek_never_issued"))
+    assert door().may_use_rest(Secret("anything"))
+    assert not door().may_use_rest(Secret(""))
+    assert door("sk").may_use_rest(Secret("sk"))
+    assert not door("sk").may_use_rest(Secret("ek"))
 
 
 def test_the_model_of_the_url_wins() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipeline.realtime.events import (
     AudioFormat,
-    AudioOutput,
     ContentPart,
     ConversationItemCreate,
     ConversationItemInputAudioTranscriptionCompleted,
@@ -22,6 +21,7 @@ from pipeline.realtime.events import (
     InputAudioBufferSpeechStopped,
     Item,
     ResponseAudio,
+    ResponseAudioOutput,
     ResponseCreate,
     ResponseCreated,
     ResponseDone,
@@ -124,7 +124,7 @@ def test_an_answer_is_cut_and_counted_in_the_wires_ms(bench: Any, law: AudioForm
 
 def test_a_response_may_have_a_format_of_its_own(bench: Any) -> None:
     bench.client(formats(output=PCMU))
-    own = ResponseParams(audio=ResponseAudio(output=AudioOutput(format=AudioFormat(type="audio/pcm"))))
+    own = ResponseParams(audio=ResponseAudio(output=ResponseAudioOutput(format=AudioFormat(type="audio/pcm"))))
     item_id = answered(bench, 480 * 48, own)
     shown = bench.last(ResponseCreated).response.audio.output
     assert (shown.format, shown.voice) == (PCM, "heart")  # what it leaves out is the session's
@@ -145,7 +145,7 @@ def test_a_response_keeps_the_format_it_began_with(bench: Any) -> None:
 
 
 def test_a_format_nobody_has_is_refused_by_name(bench: Any) -> None:
-    opus = ResponseParams(audio=ResponseAudio(output=AudioOutput(format=AudioFormat(type="audio/opus"))))
+    opus = ResponseParams(audio=ResponseAudio(output=ResponseAudioOutput(format=AudioFormat(type="audio/opus"))))
     assert bench.client(ResponseCreate(response=opus)) == ["error"]
     refused = bench.last(ErrorEvent).error
     assert refused.param == "response.audio.output.format"

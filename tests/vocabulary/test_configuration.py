@@ -249,3 +249,10 @@ def test_every_unknown_key_is_reported(keys: dict[str, int]) -> None:
 def test_any_bytes_are_tables_or_a_clear_error(raw: bytes) -> None:
     with suppress(ConfigurationError):
         assert isinstance(parse(raw, "kiosk.toml"), dict)
+
+
+@pytest.mark.parametrize("name", ["secret_ttl_s", "secret_cap_s"])
+def test_a_client_secret_lives_one_second_to_two_hours(name: str) -> None:
+    assert load([], [f"server.{name}=1"])
+    for seconds in (0, 7_201):
+        assert str(7_200 if seconds else 1) in only_problem(f"server.{name}", seconds)
