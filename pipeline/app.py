@@ -1,7 +1,7 @@
 """Settings, the map and the edges become a running endpoint."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -14,10 +14,14 @@ from pipeline import topology
 from pipeline.child import audio_devices, audio_edges, audio_plan
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
+from pipeline.dsp.voice_activity import Detector
+from pipeline.edges.control_socket import ControlSocket, open_control_socket
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
+from pipeline.edges.runtime_directory import make_runtime_directory
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
+from pipeline.overview import Overview
 from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
@@ -44,12 +48,14 @@ class Edges:
         self,
         microphone: InputDevice,
         loudspeaker: OutputDevice,
+        detector: Detector,
         connector: Connector,
         token_source: TokenSource,
         commands: CommandSource,
     ) -> None:
         self.microphone = microphone
         self.loudspeaker = loudspeaker
+        self.detector = detector
         self.connector = connector
         self.token_source = token_source
         self.commands = commands
@@ -83,11 +89,17 @@ async def run_endpoint(
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
-    await run(settings, real_edges(settings, key, commands), notify, placement)
+    edges = real_edges(settings, key, commands)
+    with open_control_socket(make_runtime_directory(settings.runtime.directory)) as control:
+        await run(settings, edges, notify, placement, control)
 
 
 async def run(
-    settings: Settings, edges: Edges, notify: Callable[[Notice], None], placement: Placement = topology.SINGLE
+    settings: Settings,
+    edges: Edges,
+    notify: Callable[[Notice], None],
+    placement: Placement = topology.SINGLE,
+    control: ControlSocket | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
 
@@ -96,6 +108,7 @@ async def run(
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
+        control: where others may look and steer; None for nowhere.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
@@ -104,27 +117,46 @@ async def run(
     floor = Floor()
     with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
         here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
-        given = _edges_of_actors(settings, edges, floor, notify)
-        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
-        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
+        states = supervisor.new_states(here)
+        children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
+        overview = Overview(MAIN, placement, links, states, children, trio.current_time())
+
+        def tell(notice: Notice) -> None:
+            notify(notice)
+            if control is not None:
+                control.notify(notice)
 
         def report(incident: Incident) -> None:
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
-                notify(_told(incident))  # else it ends the program with that error, which is told as such
+                tell(_told(incident))  # else it ends the program with that error, which is told as such
 
-        children = sorted(set(placement.values()) - {MAIN})
+        commands = [edges.commands] if control is None else [edges.commands, control]
+        given = _edges_of_actors(settings, edges, floor, overview, tell, commands)
+        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
+        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
         try:
             async with trio.open_nursery() as nursery:
                 for child in children:
                     nursery.start_soon(_keep_child, child, settings, links, floor, report)
-                await supervisor.run(here, arguments, intensity=_intensity(), report=report)
+                if control is not None:
+                    nursery.start_soon(_serve, control, overview)
+                await supervisor.run(here, arguments, states, intensity=_intensity(), report=report)
                 nursery.cancel_scope.cancel()
         except ExceptionGroup as group:
             raise supervisor.most_telling(group) from None
 
 
+async def _serve(control: ControlSocket, overview: Overview) -> None:
+    await overview.begun.wait()
+    await control.serve(lambda: overview.snapshot(trio.current_time()))
+
+
 async def _keep_child(
-    name: str, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
+    child: processes.ChildState,
+    settings: Settings,
+    links: Links,
+    floor: Floor,
+    report: Callable[[Incident], None],
 ) -> None:
     captured = epoch = 0
 
@@ -136,8 +168,8 @@ async def _keep_child(
         return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
 
     await processes.supervise(
-        processes.ChildSpec(name, [sys.executable, "-m", "pipeline.child", name]),
-        processes.ChildState(name),
+        processes.ChildSpec(child.name, [sys.executable, "-m", "pipeline.child", child.name]),
+        child,
         links,
         floor,
         plan=plan,
@@ -161,7 +193,12 @@ def _demand_two_files(audio: AudioSettings) -> None:
 
 
 def _edges_of_actors(
-    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None]
+    settings: Settings,
+    edges: Edges,
+    floor: Floor,
+    overview: Overview,
+    notify: Callable[[Notice], None],
+    commands: Sequence[CommandSource],
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -177,14 +214,16 @@ def _edges_of_actors(
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
         dice = Random()  # noqa: S311 - of a backoff, not of a secret
-        return Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        made = Session(plan, dice, overview.devices, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        overview.follow(made)
+        return made
 
     return {
-        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
-        "network": {"connector": edges.connector, "floor": floor},
+        "network": {"connector": edges.connector, "floor": floor, "ledger": overview.ledger},
         "decoder": {"frame_ms": settings.audio.frame_ms},
-        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor),
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, edges.detector, floor),
     }
 
 

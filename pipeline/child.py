@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pipeline import topology
+from pipeline.dsp.voice_activity import Detector, best_detector
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.runtime import worker
@@ -50,25 +51,26 @@ def audio_plan(settings: Settings, *, first_seq: int = 0, epoch: int = 0) -> Aud
     )
 
 
-def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice]:
-    """Microphone and loudspeaker as the settings name them; nothing is opened yet.
+def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice, Detector]:
+    """Microphone and loudspeaker as the settings name them, and who listens for speech; nothing is opened yet.
 
     Raises:
         ConfigurationError: one of them cannot exist.
         AudioFileError: a recording that stands in for one cannot be used.
     """
-    return input_device(plan.audio.input, tail_s=plan.tail_s), output_device(plan.audio.output)
+    microphone = input_device(plan.audio.input, tail_s=plan.tail_s)
+    return microphone, output_device(plan.audio.output), best_detector()
 
 
 def audio_edges(
-    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, floor: FloorView
+    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, detector: Detector, floor: FloorView
 ) -> dict[str, dict[str, object]]:
     """The keyword-only parameters of capture and playback."""
     audio = plan.audio
     return {
         "capture": {
-            "device": microphone, "frame_ms": audio.frame_ms, "push_to_talk": plan.push_to_talk,
-            "first_seq": plan.first_seq, "epoch": plan.epoch,
+            "device": microphone, "detector": detector, "frame_ms": audio.frame_ms,
+            "push_to_talk": plan.push_to_talk, "first_seq": plan.first_seq, "epoch": plan.epoch,
         },
         "playback": {
             "device": loudspeaker, "floor": floor, "frame_ms": audio.frame_ms, "fade_ms": audio.fade_ms,

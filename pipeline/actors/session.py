@@ -5,7 +5,8 @@ transition is atomic however many ports are served.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 import trio
@@ -35,9 +36,9 @@ async def session(
     machine: Callable[[int], Session],
     floor: FloorHolder,
     notify: Callable[[Notice], None],
-    commands: CommandSource,
+    commands: Sequence[CommandSource],
 ) -> None:
-    """Hold the call until it is over. `machine` makes the session's decisions, numbering turns above its argument.
+    """Hold the call, as `commands` say, until it is over. `machine` makes the session's decisions, numbering turns above its argument.
 
     Raises:
         TalkwireError: the call ended for a reason that trying again cannot mend.
@@ -50,7 +51,8 @@ async def session(
         nursery.start_soon(shell.serve, heard)
         nursery.start_soon(shell.serve, flushed)
         nursery.start_soon(shell.serve, tokens)
-        nursery.start_soon(shell.obey, commands)
+        for source in commands:
+            nursery.start_soon(shell.obey, source)
         nursery.start_soon(shell.keep_time)
         shell.start()
         await shell.over.wait()
@@ -93,10 +95,11 @@ class _Shell:
         async for signal in port:
             self._handle(signal)
 
-    async def obey(self, commands: CommandSource) -> None:
-        """Feed the machine from the person who steers the call."""
-        async for command in commands.commands():
-            self._handle(command)
+    async def obey(self, source: CommandSource) -> None:
+        """Feed the machine from one who steers the call."""
+        async with aclosing(source.commands()) as commands:
+            async for command in commands:
+                self._handle(command)
 
     async def keep_time(self) -> None:
         """Tick the machine whenever its deadline comes."""

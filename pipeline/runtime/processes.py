@@ -67,7 +67,9 @@ class ChildState(msgspec.Struct):
         name: the process.
         pid: 0 while there is none.
         ready: its actors run.
+        started_s: when this life began (host clock).
         restarts: lives after the first.
+        ended: how the life before this one ended; empty if there was none.
         beat: its last word, None before the first.
         beat_s: when that came (host clock).
     """
@@ -75,7 +77,9 @@ class ChildState(msgspec.Struct):
     name: str
     pid: int = 0
     ready: bool = False
+    started_s: float = 0.0
     restarts: int = 0
+    ended: str = ""
     beat: Beat | None = None
     beat_s: float = 0.0
 
@@ -109,6 +113,7 @@ async def supervise(
     while True:
         life = _Life(spec, state, report)
         death = await life.live(links, floor, plan(state.beat))
+        state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
         if death is not Death.OUTAGE:
@@ -149,7 +154,7 @@ class _Life:
             theirs.close()
         pidfd = os.pidfd_open(process.pid)
         self._state.pid, self._state.ready, self._state.beat = process.pid, False, None
-        self._state.beat_s = trio.current_time()
+        self._state.started_s = self._state.beat_s = trio.current_time()
         ours.send(msgspec.msgpack.encode(Begin(plan)))
         name = self._spec.name
         trunk = Trunk(

@@ -22,6 +22,7 @@ from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
 from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
+from pipeline.runtime.supervisor import ActorState
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
 
 BEAT_S: Final = 0.1
@@ -77,7 +78,7 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
             trunk_socket, links.outlets.get(PARENT, []), links.inlets.get(PARENT, []), floor,
             leads=False, on_report=lambda _: None,
         )  # fmt: skip
-        child = _Child(trunk, links)
+        child = _Child(trunk, links, supervisor.new_states(actors))
         arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
         async with trio.open_nursery() as nursery:
@@ -89,9 +90,10 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
 
 
 class _Child:
-    def __init__(self, trunk: Trunk, links: Links) -> None:
+    def __init__(self, trunk: Trunk, links: Links, states: Mapping[str, ActorState]) -> None:
         self._trunk = trunk
         self._links = links
+        self._states = states
         self.exit_code = 0
 
     async def run_actors(
@@ -104,7 +106,7 @@ class _Child:
         """Run the actors until they end or the parent lets go."""
         self._tell(Ready())
         try:
-            await supervisor.run(actors, arguments, intensity=intensity, report=self._report)
+            await supervisor.run(actors, arguments, self._states, intensity=intensity, report=self._report)
         except SoundSystemHungError:
             self.exit_code = OUTAGE_EXIT
         except CrashLoopError as error:  # the parent counts it, and gives this process another life
@@ -118,7 +120,7 @@ class _Child:
     async def beat(self) -> None:
         """Say that this process lives, for as long as it does."""
         while True:
-            self._tell(Beat(self._links.statistics()))
+            self._tell(Beat(self._links.statistics(), list(self._states.values())))
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:

@@ -12,7 +12,8 @@ import trio
 
 from pipeline.realtime.events import AudioFormat
 from pipeline.server.audio_codec import decoded
-from pipeline.server.engines.interfaces import Ask, Brain, Engines, Piece, Recogniser, Voice, VoiceActivity
+from pipeline.dsp.voice_activity import VoiceActivity
+from pipeline.server.engines.interfaces import Ask, Brain, Engines, Piece, Recogniser, Voice
 from pipeline.vocabulary.errors import ServiceBusyError
 
 T = TypeVar("T")

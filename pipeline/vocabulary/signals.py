@@ -27,13 +27,22 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 class InputReady(Signal, frozen=True):
-    """Capture has started, perhaps again, and waits to be told whether to listen."""
+    """Capture has started, perhaps again, and waits to be told whether to listen.
+
+    `voice_activity` names the detector it has.
+    """
+
+    voice_activity: str
 
 
 class InputOpened(Signal, frozen=True):
     """The microphone is open."""
 
     name: str
+
+
+class InputClosed(Signal, frozen=True):
+    """The microphone was closed as told: nothing more is captured."""
 
 
 class InputEnded(Signal, frozen=True):
@@ -54,7 +63,19 @@ class SpeechEnd(Signal, frozen=True):
     at_s: float
 
 
-Activity = InputReady | InputOpened | InputEnded | InputFailed | SpeechEnd
+class VoiceBegan(Signal, frozen=True):
+    """The local detector hears speech, which began at `at_s` (host clock), pre-roll included."""
+
+    at_s: float
+
+
+class VoiceEnded(Signal, frozen=True):
+    """The local detector's speech ended at `at_s` (host clock), or the microphone was closed then."""
+
+    at_s: float
+
+
+Activity = InputReady | InputOpened | InputClosed | InputEnded | InputFailed | SpeechEnd | VoiceBegan | VoiceEnded
 
 
 # playback → session (links `heard`, `flushed`)
@@ -169,11 +190,19 @@ class ReleaseTalk(Signal, frozen=True):
     """Push-to-talk key up."""
 
 
+class Mute(Signal, frozen=True):
+    """Close the microphone until it is unmuted; what is being said is not answered."""
+
+
+class Unmute(Signal, frozen=True):
+    """Open the microphone again."""
+
+
 class Stop(Signal, frozen=True):
     """Hang up and end."""
 
 
-Command = PressTalk | ReleaseTalk | Stop
+Command = PressTalk | ReleaseTalk | Mute | Unmute | Stop
 
 
 # the daemon → the world: one JSON object per line, `event` names the kind (design §9, control protocol)
@@ -189,6 +218,7 @@ class CallState(StrEnum):
     THINKING = "thinking"
     SPEAKING = "speaking"
     RECONNECTING = "reconnecting"
+    MUTED = "muted"
     ERROR = "error"
 
 
@@ -226,6 +256,13 @@ class FaultNotice(Notice, frozen=True):
     retry_in_s: float | None
 
 
+class VoiceNotice(Notice, frozen=True):
+    """The local detector began or ceased to hear speech, at `at_s`; whether the service agrees is another matter."""
+
+    active: bool
+    at_s: float
+
+
 class FinishedNotice(Notice, frozen=True):
     """The daemon has nothing more to do (a finite input was answered and heard).
 
@@ -240,4 +277,4 @@ class FinishedNotice(Notice, frozen=True):
     frames: dict[str, int]
 
 
-AnyNotice = StateNotice | TranscriptNotice | TimelineNotice | FaultNotice | FinishedNotice
+AnyNotice = StateNotice | TranscriptNotice | TimelineNotice | FaultNotice | VoiceNotice | FinishedNotice

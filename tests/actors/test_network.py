@@ -30,7 +30,7 @@ class Rig:
         self.uplink, self.intents, self.service, self.reply = link(), link(), link(), reply
         self.realtime = realtime
         self.seq = 0
-        run = partial(network, connector=realtime.connector, floor=floor)
+        run = partial(network, connector=realtime.connector, floor=floor, ledger=Ledger())
         nursery.start_soon(run, self.uplink.receiver, self.intents.receiver, self.reply.sender, self.service.sender)
 
     def asks(self, intent: ex.Intent) -> None:

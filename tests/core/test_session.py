@@ -7,6 +7,7 @@ import pytest
 from pipeline.core import effects as fx
 from pipeline.core import line as ln
 from pipeline.core import turn as tn
+from pipeline.core.devices import Devices
 from pipeline.core.line import DRAIN_S, LINE, SECRETS_REFUSED_MAX, Line, LineMachine
 from pipeline.core.machine import mermaid
 from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, Session, SessionPlan
@@ -36,7 +37,7 @@ class Script:
         plan = SessionPlan(
             update=UPDATE, push_to_talk=push_to_talk, hands_free=hands_free, volume=1.0, service=SERVICE, retry=RETRY,
         )  # fmt: skip
-        self.session = Session(plan, Random(1))
+        self.session = Session(plan, Random(1), Devices())
         self.now = 100.0
         self.generation = 0
         self.effects: list[fx.Effect] = self.session.start(self.now)
@@ -474,20 +475,20 @@ def test_losing_a_line_in_the_middle_of_an_answer_lets_it_play_out() -> None:
 
 def test_a_microphone_that_starts_again_is_told_to_listen_again() -> None:
     script = Script()
-    assert script.hears(sg.InputReady()) == [], "nobody listens before the service does"
+    assert script.hears(sg.InputReady("level")) == [], "nobody listens before the service does"
     script.live()
-    script.hears(sg.InputReady())
+    script.hears(sg.InputReady("level"))
     assert script.effects == [fx.ToCapture(sg.Listen(on=True))]
     script.hears(ex.Lost(1, LOST))
-    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True))], "speech of an outage is kept"
+    assert script.hears(sg.InputReady("level")) == [fx.ToCapture(sg.Listen(on=True))], "speech of an outage is kept"
     script.hears(sg.Stop())
-    assert script.hears(sg.InputReady()) == []
+    assert script.hears(sg.InputReady("level")) == []
 
 
 def test_a_held_key_survives_the_restart_of_the_microphone() -> None:
     script = Script(push_to_talk=True).live()
     script.hears(sg.PressTalk())
-    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True)), fx.ToCapture(sg.Talk(on=True))]
+    assert script.hears(sg.InputReady("level")) == [fx.ToCapture(sg.Listen(on=True)), fx.ToCapture(sg.Talk(on=True))]
 
 
 def test_a_loudspeaker_that_opens_is_told_the_volume() -> None:

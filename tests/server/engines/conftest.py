@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.dsp.resample import resample
-from pipeline.server.engines.interfaces import Engines, Recogniser, Voice, VoiceActivity
+from pipeline.dsp.voice_activity import VoiceActivity
+from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
 from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import RATE_HZ
