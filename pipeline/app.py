@@ -1,7 +1,9 @@
 """Settings, the map and the edges become a running endpoint."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -17,7 +19,7 @@ from pipeline.core.session import Session, SessionPlan
 from pipeline.dsp.voice_activity import Detector
 from pipeline.edges.control_socket import ControlSocket, open_control_socket
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
-from pipeline.edges.runtime_directory import make_runtime_directory
+from pipeline.edges.runtime_directory import runtime_directory
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
@@ -26,12 +28,14 @@ from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import Placement
+from pipeline.runtime.health import Health
 from pipeline.runtime.links import Links, open_links
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat
 from pipeline.runtime.supervisor import Incident
 from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, Verdict
 from pipeline.vocabulary.settings import AudioSettings, Settings
-from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
+from pipeline.vocabulary.signals import Adopt, Command, FaultNotice, Notice, Secret
 
 MIC: Final = "mic"
 """The link that every captured frame goes through."""
@@ -81,7 +85,12 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
 
 
 async def run_endpoint(
-    settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+    settings: Settings,
+    *,
+    key: Secret | None,
+    notify: Callable[[Notice], None],
+    commands: CommandSource,
+    health: Health,
 ) -> None:
     """Run the endpoint in the real world; as `run`.
 
@@ -90,8 +99,8 @@ async def run_endpoint(
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
     edges = real_edges(settings, key, commands)
-    with open_control_socket(make_runtime_directory(settings.runtime.directory)) as control:
-        await run(settings, edges, notify, placement, control)
+    with open_control_socket(runtime_directory(settings.runtime.directory, os.environ)) as control:
+        await run(settings, edges, notify, placement, health, control)
 
 
 async def run(
@@ -99,6 +108,7 @@ async def run(
     edges: Edges,
     notify: Callable[[Notice], None],
     placement: Placement = topology.SINGLE,
+    health: Health | None = None,
     control: ControlSocket | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
@@ -108,6 +118,7 @@ async def run(
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
+        health: is kept up to date, for who wants to know.
         control: where others may look and steer; None for nowhere.
 
     Raises:
@@ -115,10 +126,12 @@ async def run(
     """
     graph.check(topology.ACTORS, topology.LINKS, placement, topology.INSEPARABLE)
     floor = Floor()
+    health = health or Health()
     with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
         here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
         states = supervisor.new_states(here)
         children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
+        health.children += children
         overview = Overview(MAIN, placement, links, states, children, trio.current_time())
 
         def tell(notice: Notice) -> None:
@@ -130,8 +143,7 @@ async def run(
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 tell(_told(incident))  # else it ends the program with that error, which is told as such
 
-        commands = [edges.commands] if control is None else [edges.commands, control]
-        given = _edges_of_actors(settings, edges, floor, overview, tell, commands)
+        given = _edges_of_actors(settings, edges, floor, overview, health.progress, tell, control)
         edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
         arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
         try:
@@ -152,11 +164,7 @@ async def _serve(control: ControlSocket, overview: Overview) -> None:
 
 
 async def _keep_child(
-    child: processes.ChildState,
-    settings: Settings,
-    links: Links,
-    floor: Floor,
-    report: Callable[[Incident], None],
+    state: processes.ChildState, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
 ) -> None:
     captured = epoch = 0
 
@@ -168,8 +176,8 @@ async def _keep_child(
         return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
 
     await processes.supervise(
-        processes.ChildSpec(child.name, [sys.executable, "-m", "pipeline.child", child.name]),
-        child,
+        processes.ChildSpec(state.name, [sys.executable, "-m", "pipeline.child", state.name]),
+        state,
         links,
         floor,
         plan=plan,
@@ -197,8 +205,9 @@ def _edges_of_actors(
     edges: Edges,
     floor: Floor,
     overview: Overview,
+    progress: Progress,
     notify: Callable[[Notice], None],
-    commands: Sequence[CommandSource],
+    control: ControlSocket | None,
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -210,21 +219,45 @@ def _edges_of_actors(
         retry=settings.retry,
     )
     incarnations = count()
+    commands = _Commands(edges.commands)
+    sources = [commands] if control is None else [commands, control]
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
         dice = Random()  # noqa: S311 - of a backoff, not of a secret
-        made = Session(plan, dice, overview.devices, first_turn, next(incarnations) * ATTEMPTS_MAX)
-        overview.follow(made)
-        return made
+        session = Session(plan, dice, overview.devices, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        if commands.adopted is not None:
+            session.adopt(commands.adopted)
+        overview.follow(session)
+        return session
 
     return {
-        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": sources},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor, "ledger": overview.ledger},
         "decoder": {"frame_ms": settings.audio.frame_ms},
-        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, edges.detector, floor),
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, edges.detector, floor, progress),
     }
+
+
+class _Commands:
+    """What steers the call (CommandSource), and what its next session has to know of it.
+
+    Attributes:
+        adopted: the settings that came last.
+    """
+
+    def __init__(self, source: CommandSource) -> None:
+        self._source = source
+        self.adopted: Settings | None = None
+
+    async def commands(self) -> AsyncGenerator[Command, None]:
+        """Pass the commands on."""
+        async with aclosing(self._source.commands()) as commands:
+            async for command in commands:
+                if isinstance(command, Adopt):
+                    self.adopted = command.settings
+                yield command
 
 
 def _told(incident: Incident) -> FaultNotice:

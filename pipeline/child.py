@@ -16,6 +16,7 @@ from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.runtime import worker
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.ports import FloorView
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.settings import AudioSettings, Settings
 
 TAIL_MARGIN_S = 1.5
@@ -63,14 +64,19 @@ def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice, Detector]
 
 
 def audio_edges(
-    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, detector: Detector, floor: FloorView
+    plan: AudioPlan,
+    microphone: InputDevice,
+    loudspeaker: OutputDevice,
+    detector: Detector,
+    floor: FloorView,
+    progress: Progress,
 ) -> dict[str, dict[str, object]]:
     """The keyword-only parameters of capture and playback."""
     audio = plan.audio
     return {
         "capture": {
             "device": microphone, "detector": detector, "frame_ms": audio.frame_ms,
-            "push_to_talk": plan.push_to_talk, "first_seq": plan.first_seq, "epoch": plan.epoch,
+            "push_to_talk": plan.push_to_talk, "first_seq": plan.first_seq, "epoch": plan.epoch, "progress": progress,
         },
         "playback": {
             "device": loudspeaker, "floor": floor, "frame_ms": audio.frame_ms, "fade_ms": audio.fade_ms,
@@ -78,9 +84,9 @@ def audio_edges(
     }  # fmt: skip
 
 
-def _build(plan: bytes, floor: Floor) -> Mapping[str, Mapping[str, object]]:
+def _build(plan: bytes, floor: Floor, progress: Progress) -> Mapping[str, Mapping[str, object]]:
     decoded = msgspec.msgpack.decode(plan, type=AudioPlan)
-    return audio_edges(decoded, *audio_devices(decoded), floor)
+    return audio_edges(decoded, *audio_devices(decoded), floor, progress)
 
 
 def main() -> int:

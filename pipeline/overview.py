@@ -6,9 +6,9 @@ import trio
 
 from pipeline import __version__, topology
 from pipeline.core.devices import Devices
-from pipeline.core.health import troubles
 from pipeline.core.ledger import Ledger
 from pipeline.core.session import Session
+from pipeline.core.troubles import troubles
 from pipeline.edges.process_memory import resident_bytes
 from pipeline.runtime.graph import LinkSpec, Placement
 from pipeline.runtime.links import Links
@@ -80,9 +80,7 @@ class Overview:
             session=session,
             microphone=devices.microphone,
             loudspeaker=devices.loudspeaker,
-            voice=VoiceStatus(
-                devices.detector, devices.voice_active, devices.utterances, self.ledger.speech_frames
-            ),
+            voice=VoiceStatus(devices.detector, devices.voice_active, devices.utterances, self.ledger.speech_frames),
             frames=self.ledger.books(),
             processes=processes,
             actors=actors,
@@ -91,9 +89,7 @@ class Overview:
 
     def _processes(self, now: float) -> list[ProcessStatus]:
         pid = os.getpid()
-        rows = [
-            ProcessStatus(self._main, pid, "running", 0, now - self._started_s, None, resident_bytes(pid), "")
-        ]
+        rows = [ProcessStatus(self._main, pid, "running", 0, now - self._started_s, None, resident_bytes(pid), "")]
         for child in self._children:
             state = "running" if child.ready else "starting" if child.pid else "down"
             rows.append(
@@ -132,12 +128,8 @@ class Overview:
     def _link(self, spec: LinkSpec, known: dict[str, dict[str, LinkStatistics]]) -> LinkStatus:
         source, target = (end.partition(".")[0] for end in (spec.source, spec.target))
         places = dict.fromkeys((self._placement[source], self._placement[target]))
-        sides = [
-            _side(place, known[place][spec.name]) for place in places if spec.name in known.get(place, {})
-        ]
-        return LinkStatus(
-            spec.name, source, target, spec.hold.amount, spec.hold.unit, spec.overflow.value, sides
-        )
+        sides = [_side(place, known[place][spec.name]) for place in places if spec.name in known.get(place, {})]
+        return LinkStatus(spec.name, source, target, spec.hold.amount, spec.hold.unit, spec.overflow.value, sides)
 
 
 def _side(process: str, link: LinkStatistics) -> LinkSide:

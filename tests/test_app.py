@@ -17,6 +17,7 @@ from msgspec import structs
 from trio.testing import MockClock
 
 from pipeline import app, topology
+from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
@@ -37,6 +38,7 @@ from pipeline.vocabulary.errors import (
     TalkwireError,
 )
 
+DETECTOR = Detector("level", LevelVoiceActivity)
 QUESTION_S = 1.0
 ANSWER = tone(1.5).pcm
 CANARY = "ek_canary_app"
@@ -151,6 +153,7 @@ class World:
         return app.Edges(
             SyntheticMicrophone(self.script),
             self.loudspeaker,
+            DETECTOR,
             self.connector,
             ScriptedTokenSource(self.tokens),
             self.commands,

@@ -9,6 +9,7 @@ from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 from pipeline.dsp.voice_activity import Detector, VoiceActivity
 from pipeline.edges.interfaces import InputBlock, InputDevice
 from pipeline.runtime.ports import Receiver, Sender
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError
 from pipeline.vocabulary.frames import BYTES_PER_MS, PRE_ROLL_MS, AudioFrame
 from pipeline.vocabulary.signals import (
@@ -43,6 +44,7 @@ async def capture(
     detector: Detector,
     frame_ms: int,
     push_to_talk: bool,
+    progress: Progress,
     first_seq: int = 0,
     epoch: int = 0,
 ) -> None:
@@ -51,7 +53,9 @@ async def capture(
     Everything the microphone hears is heard by the `detector`, too. Frames are numbered from `first_seq`; `epoch`
     counts the lives of the process.
     """
-    microphone = _Microphone(frames, activity, device, detector, frame_ms, first_seq, epoch, push_to_talk=push_to_talk)
+    microphone = _Microphone(
+        frames, activity, device, detector, frame_ms, progress, first_seq, epoch, push_to_talk=push_to_talk
+    )
     await activity.send(InputReady(detector.name))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(microphone.run)
@@ -74,6 +78,7 @@ class _Microphone:
         device: InputDevice,
         detector: Detector,
         frame_ms: int,
+        progress: Progress,
         first_seq: int,
         epoch: int,
         *,
@@ -84,6 +89,7 @@ class _Microphone:
         self._device = device
         self._detector = detector
         self._frame_ms = frame_ms
+        self._progress = progress
         self._push_to_talk = push_to_talk
         self._seq = first_seq
         self._epoch = epoch
@@ -141,14 +147,17 @@ class _Microphone:
 
     async def _hear(self, blocks: AsyncIterator[InputBlock]) -> None:
         ear = _Ear(self._detector.new())
+        self._progress.made()  # from now on the device owes a block
         try:
             async for block in blocks:
+                self._progress.made()
                 for change in ear.hear(block):
                     await self._activity.send(change)
                 await self._take(block, speech=ear.hears_speech)
         finally:
-            if (change := ear.close()) is not None:
-                self._activity.send_nowait(change)
+            self._progress.paused()
+            if (end := ear.close()) is not None:
+                self._activity.send_nowait(end)
 
     async def _take(self, block: InputBlock, *, speech: bool) -> None:
         talking = self._talking  # once: the key may be released while the frame is on its way

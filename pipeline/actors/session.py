@@ -38,7 +38,7 @@ async def session(
     notify: Callable[[Notice], None],
     commands: Sequence[CommandSource],
 ) -> None:
-    """Hold the call, as `commands` say, until it is over. `machine` makes the session's decisions, numbering turns above its argument.
+    """Hold the call until it is over. `machine` makes the session's decisions, numbering turns above its argument.
 
     Raises:
         TalkwireError: the call ended for a reason that trying again cannot mend.

@@ -27,8 +27,8 @@ class Devices:
         self.voice_active = False
         self.utterances = 0
 
-    def take(self, signal: sg.Activity | sg.Playout) -> None:
-        """Take in what befell a device."""
+    def take_input(self, signal: sg.Activity) -> None:
+        """Take in what befell the microphone, or what was heard with it."""
         match signal:
             case sg.InputReady(detector):
                 self.detector = detector
@@ -47,9 +47,15 @@ class Devices:
                 self.utterances += 1
             case sg.VoiceEnded():
                 self.voice_active = False
+            case sg.SpeechEnd():
+                pass  # of a recording: it says nothing about the device
+
+    def take_output(self, signal: sg.Playout) -> None:
+        """Take in what befell the loudspeaker."""
+        match signal:
             case sg.OutputOpened(name):
                 self.loudspeaker = DeviceStatus(name, DeviceState.OPEN)
             case sg.OutputFailed(fault):
                 self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.FAILED, fault.message)
-            case sg.SpeechEnd() | sg.Flushed():
-                pass  # of what was said and heard, not of the device
+            case sg.Flushed():
+                pass  # of what was heard, not of the device

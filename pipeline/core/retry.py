@@ -7,6 +7,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from random import Random
 
+import msgspec
+
 from pipeline.vocabulary.errors import Fault, Verdict
 from pipeline.vocabulary.settings import RetrySettings
 
@@ -58,6 +60,10 @@ class Backoff:
         self._failures = 0
         self._healthy_since_s: float | None = None
         self._not_before_s = -math.inf
+
+    def adopt(self, settings: RetrySettings) -> None:
+        """Go on with other pauses; the attempts of a minute stay as many as they were."""
+        self._settings = msgspec.structs.replace(settings, attempts_per_minute=self._settings.attempts_per_minute)
 
     @property
     def failures(self) -> int:

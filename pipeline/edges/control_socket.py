@@ -42,7 +42,7 @@ MAX_PATH_BYTES: Final = 107
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 _READ_BYTES: Final = 4_096
-_ASKS: Final = msgspec.json.Decoder(ctl.AnyAsk)
+_ASKS: Final[msgspec.json.Decoder[ctl.AnyAsk]] = msgspec.json.Decoder(ctl.AnyAsk)
 _COMMANDS: Final[dict[type[ctl.Ask], sg.Command]] = {
     ctl.MuteAsk: sg.Mute(),
     ctl.UnmuteAsk: sg.Unmute(),
@@ -52,7 +52,7 @@ _COMMANDS: Final[dict[type[ctl.Ask], sg.Command]] = {
 Snapshot = Callable[[], ctl.SnapshotNotice]
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """What a peer asked cannot be understood or done; never leaves this file."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -144,9 +144,7 @@ class _Peer:
         watches: wants to hear everything.
     """
 
-    def __init__(
-        self, line: trio.socket.SocketType, snapshot: Snapshot, command: Callable[[sg.Command], None]
-    ) -> None:
+    def __init__(self, line: trio.socket.SocketType, snapshot: Snapshot, command: Callable[[sg.Command], None]) -> None:
         self.watches = False
         self._line = line
         self._snapshot = snapshot
@@ -174,7 +172,7 @@ class _Peer:
         self._held += line
         self._news.unpark_all()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RefusalError) -> None:
         """Say why, and no more."""
         self.say(_line(refusal.notice))
         self.finish()
@@ -209,7 +207,7 @@ class _Peer:
                 del heard[: end + 1]
                 continue
             if len(heard) >= ctl.MAX_LINE_BYTES:
-                self.refuse(Refusal("", f"a line is longer than {ctl.MAX_LINE_BYTES} bytes"))
+                self.refuse(RefusalError("", f"a line is longer than {ctl.MAX_LINE_BYTES} bytes"))
                 return
             chunk = await self._receive()
             if not chunk:
@@ -228,7 +226,7 @@ class _Peer:
     def _take(self, line: bytes) -> None:
         try:
             self._obey(_ask(line))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             self.refuse(refusal)
 
     def _obey(self, ask: ctl.AnyAsk) -> None:
@@ -247,15 +245,15 @@ class _Peer:
     def _demand_key(self) -> None:
         session = self._snapshot().session
         if not session.push_to_talk:
-            raise Refusal("op", "talk is for push-to-talk: turn.mode is server_vad")
+            raise RefusalError("op", "talk is for push-to-talk: turn.mode is server_vad")
         if session.muted:
-            raise Refusal("op", "the microphone is muted")
+            raise RefusalError("op", "the microphone is muted")
 
     def _pass_on(self, ask: ctl.Ask, command: sg.Command) -> None:
         try:
             self._command(command)
         except trio.WouldBlock:
-            raise Refusal("op", "the call takes no commands now") from None
+            raise RefusalError("op", "the call takes no commands now") from None
         self.say(_line(ctl.AcceptedNotice(str(ask.__struct_config__.tag))))
 
 
@@ -271,7 +269,7 @@ def may_steer(line: trio.socket.SocketType) -> bool:
 
 
 def _ask(line: bytes) -> ctl.AnyAsk:
-    """What a line asks. Raises Refusal with the field that is wrong; what it holds is not repeated."""
+    """What a line asks. Raises RefusalError with the field that is wrong; what it holds is not repeated."""
     try:
         return _ASKS.decode(line)
     except msgspec.ValidationError as error:
@@ -280,10 +278,10 @@ def _ask(line: bytes) -> ctl.AnyAsk:
         field = named[1] if named else path.strip(".`")
         if field == "op" and "missing" not in message:
             known = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(ctl.AnyAsk))
-            raise Refusal("op", f"there is no such op; there are: {known}") from None
-        raise Refusal(field, message[:1].lower() + message[1:].replace("`", "")) from None
+            raise RefusalError("op", f"there is no such op; there are: {known}") from None
+        raise RefusalError(field, message[:1].lower() + message[1:].replace("`", "")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refusal("", "this is no JSON object on one line") from None
+        raise RefusalError("", "this is no JSON object on one line") from None
 
 
 async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:

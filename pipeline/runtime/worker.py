@@ -21,6 +21,7 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
 from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
+from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
 from pipeline.runtime.supervisor import ActorState
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
@@ -45,8 +46,8 @@ class Map(NamedTuple):
     restart_period_s: float
 
 
-Build = Callable[[bytes, Floor], Mapping[str, Mapping[str, object]]]
-"""From the plan in `Begin` to the edges and settings of the actors here."""
+Build = Callable[[bytes, Floor, Progress], Mapping[str, Mapping[str, object]]]
+"""From the plan in `Begin`, the floor and the progress of this process to the edges and settings of the actors here."""
 
 
 def hold_lifeline(parent: int) -> None:
@@ -78,8 +79,9 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
             trunk_socket, links.outlets.get(PARENT, []), links.inlets.get(PARENT, []), floor,
             leads=False, on_report=lambda _: None,
         )  # fmt: skip
-        child = _Child(trunk, links, supervisor.new_states(actors))
-        arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor))
+        progress = Progress()
+        child = _Child(trunk, links, supervisor.new_states(actors), progress)
+        arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor, progress))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.beat)
@@ -90,10 +92,11 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
 
 
 class _Child:
-    def __init__(self, trunk: Trunk, links: Links, states: Mapping[str, ActorState]) -> None:
+    def __init__(self, trunk: Trunk, links: Links, states: Mapping[str, ActorState], progress: Progress) -> None:
         self._trunk = trunk
         self._links = links
         self._states = states
+        self._progress = progress
         self.exit_code = 0
 
     async def run_actors(
@@ -120,7 +123,8 @@ class _Child:
     async def beat(self) -> None:
         """Say that this process lives, for as long as it does."""
         while True:
-            self._tell(Beat(self._links.statistics(), list(self._states.values())))
+            idle_s = self._progress.idle_s(trio.current_time())
+            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s))
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:

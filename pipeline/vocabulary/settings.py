@@ -118,9 +118,13 @@ class TokensSettings(Section, frozen=True):
 
 
 class RuntimeSettings(Section, frozen=True):
-    """`[runtime]`: how the daemon runs on its machine."""
+    """`[runtime]`: how the daemon runs on its machine.
+
+    `directory` is where it keeps what lives as long as it runs; empty is the system's own place for that.
+    """
 
     placement: Literal["single", "daemon"]
+    directory: str
 
 
 class Settings(Section, frozen=True):

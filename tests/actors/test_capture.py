@@ -7,10 +7,12 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.capture import capture
+from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound
 from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
 from pipeline.runtime.local_link import LocalLink
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, Verdict
 from pipeline.vocabulary.frames import AudioFrame
 from pipeline.vocabulary.signals import InputEnded, InputFailed, InputOpened, InputReady, Listen, SpeechEnd, Talk
@@ -45,7 +47,10 @@ def begin(
 ) -> tuple[LocalLink[Any], LocalLink[Any], LocalLink[Any]]:
     """Start a capture; its frames, its activity and the commands it obeys."""
     frames, activity, commands = link(), link(), link()
-    run = partial(capture, device=microphone, frame_ms=20, push_to_talk=push_to_talk)
+    run = partial(
+        capture, device=microphone, detector=Detector("level", LevelVoiceActivity), frame_ms=20,
+        push_to_talk=push_to_talk, progress=Progress(),
+    )  # fmt: skip
     actors.start_soon(run, frames.sender, activity.sender, commands.receiver)
     return frames, activity, commands
 

@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.network import GARBAGE_MAX, network
+from pipeline.core.ledger import Ledger
 from pipeline.core.overflow import Hold, Overflow
 from pipeline.edges.websocket import QUEUE
 from pipeline.realtime import events as ev

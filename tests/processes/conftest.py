@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import IO
 
@@ -20,13 +21,13 @@ PATIENCE_S = 60.0  # a loaded machine; nothing here waits that long when it work
 class Talkwire:
     """One command in a session of its own, so that whatever it leaves behind can be found by its session id."""
 
-    def __init__(self, *arguments: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, environ: dict[str, str], stdout: int | IO[str] = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             text=True,
             start_new_session=True,
         )
@@ -83,6 +84,7 @@ def server_messages(tmp_path: Path) -> Callable[[], list[str]]:
 def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterator[Callable[..., Talkwire]]:
     """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test.
 
+    They share a runtime directory that nobody else has: other tests run daemons on this machine at the same time.
     Whatever a server among them says, the official client's types know it.
     """
     started: list[Talkwire] = []
@@ -91,13 +93,17 @@ def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterat
         "SERVER_MESSAGES": str(tmp_path / "server_messages"),
     }
 
-    def start(*arguments: str, environ: dict[str, str] | None = None) -> Talkwire:
-        started.append(Talkwire(*arguments, environ={**recording, **(environ or {})}))
+    def start(
+        *arguments: str, environ: dict[str, str] | None = None, stdout: int | IO[str] = subprocess.PIPE
+    ) -> Talkwire:
+        environ = {"XDG_RUNTIME_DIR": private, **recording, **(environ or {})}
+        started.append(Talkwire(*arguments, environ=environ, stdout=stdout))
         return started[-1]
 
-    yield start
-    for command in started:
-        command.kill()
+    with TemporaryDirectory(prefix="talkwire-test-") as private:
+        yield start
+        for command in started:
+            command.kill()
     refuse_flaws(server_messages())
 
 

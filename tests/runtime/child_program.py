@@ -59,7 +59,9 @@ def main() -> int:
         marker = Path(mode.removeprefix("once:"))
         mode = "well" if marker.exists() else marker.stem
         marker.touch()
-    return worker.run("there", int(trunk_fd), int(parent), MAP, lambda _plan, _floor: {"ticker": {"mode": mode}})
+    return worker.run(
+        "there", int(trunk_fd), int(parent), MAP, lambda _plan, _floor, _progress: {"ticker": {"mode": mode}}
+    )
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ async def test_a_new_trunk_begins_with_the_floor_as_it_is() -> None:
     [
         (AudioFrame, AudioFrame(3, 1.25, b"\0\1" * 480, ends_turn=True, epoch=2)),
         (SpeechFrame, SpeechFrame(7, "item_1", 0, b"\5\0" * 480, ends_turn=True)),
-        (Activity, InputReady()),
+        (Activity, InputReady("level")),
         (Activity, SpeechEnd(12.5)),
         (Activity, InputFailed(DeviceError("gone").fault())),
     ],

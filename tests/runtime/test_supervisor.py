@@ -12,7 +12,16 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Restart, bind
 from pipeline.runtime.links import open_links
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.runtime.supervisor import ActorState, Condition, Happening, Incident, fault_of, most_telling, new_states, run
+from pipeline.runtime.supervisor import (
+    ActorState,
+    Condition,
+    Happening,
+    Incident,
+    fault_of,
+    most_telling,
+    new_states,
+    run,
+)
 from pipeline.vocabulary.errors import (
     CrashLoopError,
     CredentialRefusedError,
