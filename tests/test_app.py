@@ -3,10 +3,13 @@
 import base64
 import json
 import math
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial, wraps
+from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +21,8 @@ from trio.testing import MockClock
 
 from pipeline import app, topology
 from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
+from pipeline.edges.control_client import ControlLine, open_control_line
+from pipeline.edges.control_socket import open_control_socket
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
@@ -26,6 +31,7 @@ from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
 from pipeline.runtime import graph
+from pipeline.vocabulary import control as ctl
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
@@ -34,6 +40,7 @@ from pipeline.vocabulary.errors import (
     CredentialExpiredError,
     CredentialRefusedError,
     DeviceError,
+    NoDaemonError,
     ServiceRefusedError,
     TalkwireError,
 )
@@ -415,3 +422,70 @@ def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:
     settings = load(overrides=[f"audio.input=wav:{path}", f"audio.output=wav:{tmp_path}/../{tmp_path.name}/call.wav"])
     with pytest.raises(ConfigurationError, match=r"audio\.output: is the same file"):
         app.real_edges(settings, None, Commands())
+
+
+async def test_a_running_endpoint_is_watched_and_steered_over_its_control_socket(autojump_clock: MockClock) -> None:
+    world = World(script=cycle([silence(1.0), tone(QUESTION_S), silence(3.0)]))
+    with TemporaryDirectory() as name, open_control_socket(Path(name)) as control:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.service.run)
+            nursery.start_soon(partial(app.run, world.settings, world.edges(), world.notices.append, control=control))
+            with trio.fail_after(3600):
+                async with open_control_line(Path(name)) as line:
+                    await follow_a_call(line)
+                    with pytest.raises(NoDaemonError):
+                        await line.hear()
+            nursery.cancel_scope.cancel()
+
+
+async def follow_a_call(line: ControlLine) -> None:
+    """Watch, mute, unmute and stop; what is seen has to agree with it."""
+    await line.ask(ctl.WatchAsk())
+    shown = await until(line, lambda message: isinstance(message, ctl.SnapshotNotice) and message.voice.utterances > 1)
+    assert shown.troubles == []
+    assert (shown.session.line, shown.session.generation) == ("live", 1)
+    assert (shown.microphone.state, shown.loudspeaker.state) == ("open", "open")
+    assert shown.frames["captured"] == sum(shown.frames.values()) - shown.frames["captured"] > 100
+    assert 0 < shown.voice.speech_frames < shown.frames["captured"]
+    assert {actor.state for actor in shown.actors} == {"running"}
+    assert [link.name for link in shown.links] == [spec.name for spec in topology.LINKS]
+    mic = shown.links[0].sides
+    assert [side.process for side in mic] == ["main"]
+    assert 0 <= mic[0].sent - shown.frames["captured"] <= 3
+    [main] = shown.processes
+    assert (main.pid, main.state, main.beat_age_s) == (os.getpid(), "running", None)
+
+    await line.ask(ctl.MuteAsk())
+    await until(line, lambda message: isinstance(message, sg.StateNotice) and message.state is sg.CallState.MUTED)
+    muted = [await until(line, lambda message: isinstance(message, ctl.SnapshotNotice)) for _ in range(6)]
+    assert {each.microphone.state for each in muted} == {"closed"}
+    assert muted[1].frames == muted[-1].frames, "nothing is captured"
+    assert muted[-1].troubles == []
+
+    await line.ask(ctl.UnmuteAsk())
+    await until(line, lambda message: isinstance(message, sg.VoiceNotice) and message.active)
+    await line.ask(ctl.StopAsk())
+    await until(line, lambda message: isinstance(message, sg.FinishedNotice))
+
+
+async def until(line: ControlLine, wanted: Callable[[ctl.Message], bool]) -> Any:
+    """The next message that is wanted."""
+    while not wanted(message := await line.hear()):
+        pass
+    return message
+
+
+async def test_a_line_that_cannot_be_had_is_shown_as_trouble(autojump_clock: MockClock) -> None:
+    world = World()
+    world.connector.refusals.extend(ConnectionLostError("nobody is there", cause="refused") for _ in range(1_000))
+    with TemporaryDirectory() as name, open_control_socket(Path(name)) as control:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(app.run, world.settings, world.edges(), world.notices.append, control=control))
+            async with open_control_line(Path(name)) as line:
+                await line.ask(ctl.WatchAsk())
+                shown = await until(
+                    line,
+                    lambda message: isinstance(message, ctl.SnapshotNotice) and message.session.state == "reconnecting",
+                )
+            assert shown.troubles == ["there is no line to the service: nobody is there"]
+            nursery.cancel_scope.cancel()

@@ -22,7 +22,7 @@ def troubles(
     """
     return [
         *_of_processes(processes),
-        *(f"actor {each.name} {_condition(each)}" for each in actors if each.state not in {"running", "down"}),
+        *(f"actor {each.name} {_condition(each)}" for each in actors if each.state in {"ended", "overdue"}),
         *(
             f"the {name} failed: {device.fault}"
             for name, device in (("microphone", microphone), ("loudspeaker", loudspeaker))
@@ -41,7 +41,8 @@ def _of_processes(processes: list[ProcessStatus]) -> Iterator[str]:
 
 
 def _condition(actor: ActorStatus) -> str:
-    return f"is {actor.state}" + (f": {actor.failure}" if actor.failure else "")
+    words = "has ended" if actor.state == "ended" else "does not end"
+    return words + (f": {actor.failure}" if actor.failure else "")
 
 
 def _of_line(session: SessionStatus) -> Iterator[str]:

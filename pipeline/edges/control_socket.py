@@ -112,7 +112,7 @@ class ControlSocket:
             try:
                 while True:
                     line = await _accept(self._listener)
-                    if not may_steer(line):
+                    if peer_uid(line) not in {0, os.geteuid()}:
                         line.close()
                     elif len(self._peers) == MAX_PEERS:
                         await _send_away(line)
@@ -262,10 +262,10 @@ async def _send_away(line: trio.socket.SocketType) -> None:
         await line.send(_line(ctl.RefusedNotice("", f"there are {MAX_PEERS} peers already")))
 
 
-def may_steer(line: trio.socket.SocketType) -> bool:
-    """Whether who is at the other end is this user or root."""
+def peer_uid(line: trio.socket.SocketType) -> int:
+    """The user at the other end, as the kernel knows it."""
     credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(credentials)[1] in {0, os.getuid()}
+    return int(_CREDENTIALS.unpack(credentials)[1])
 
 
 def _ask(line: bytes) -> ctl.AnyAsk:
