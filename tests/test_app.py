@@ -20,6 +20,7 @@ from msgspec import structs
 from trio.testing import MockClock
 
 from pipeline import app, topology
+from pipeline.core import effects as fx
 from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
 from pipeline.edges.control_client import ControlLine, open_control_line
 from pipeline.edges.control_socket import open_control_socket
@@ -28,9 +29,13 @@ from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
 from pipeline.edges.synthetic import SyntheticMicrophone, tone
+from pipeline.overview import Overview
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
 from pipeline.runtime import graph
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.links import Links
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary import control as ctl
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
@@ -489,3 +494,17 @@ async def test_a_line_that_cannot_be_had_is_shown_as_trouble(autojump_clock: Moc
                 )
             assert shown.troubles == ["there is no line to the service: nobody is there"]
             nursery.cancel_scope.cancel()
+
+
+async def test_a_session_that_is_started_again_goes_on_with_the_settings_adopted() -> None:
+    louder = load((), ["audio.volume=0.25"])
+    edges = app.Edges(
+        SyntheticMicrophone([tone(0.1)]), SimulatedLoudspeaker(), DETECTOR, SimulatedConnector(),
+        ScriptedTokenSource([minted()]), Commands((0, sg.Adopt(louder))),
+    )  # fmt: skip
+    overview = Overview("main", topology.SINGLE, Links({}, {}, {}), {}, [], 0.0)
+    given = app._edges_of_actors(load(), edges, Floor(), overview, Progress(), lambda _: None, None)["session"]
+    machine, [commands] = cast("Any", given["machine"]), cast("Any", given["commands"])
+    assert [command async for command in commands.commands()] == [sg.Adopt(louder)]
+    loudspeaker_is_back = machine(0).handle(sg.OutputOpened("none:"), 0.0)
+    assert fx.ToPlayback(sg.SetVolume(0.25)) in loudspeaker_is_back

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -58,6 +58,11 @@ class Death(StrEnum):
     WEDGED = "did not answer any more"
     LATE = "did not start in time"
     OUTAGE = "ended because the sound system does not answer"
+    STARVED = "cannot be started: the system has no descriptors, processes or memory left for it"
+
+
+OUTAGES: Final = frozenset({Death.OUTAGE, Death.STARVED})
+"""The world's doing, and no defect: they do not count, and are waited out."""
 
 
 class ChildState(msgspec.Struct):
@@ -67,21 +72,21 @@ class ChildState(msgspec.Struct):
         name: the process.
         pid: 0 while there is none.
         ready: its actors run.
-        started_s: when this life began (host clock).
         restarts: lives after the first.
-        ended: how the life before this one ended; empty if there was none.
         beat: its last word, None before the first.
         beat_s: when that came (host clock).
+        started_s: when this life began (host clock).
+        ended: how the life before this one ended; empty if there was none.
     """
 
     name: str
     pid: int = 0
     ready: bool = False
-    started_s: float = 0.0
     restarts: int = 0
-    ended: str = ""
     beat: Beat | None = None
     beat_s: float = 0.0
+    started_s: float = 0.0
+    ended: str = ""
 
 
 async def supervise(
@@ -102,7 +107,7 @@ async def supervise(
         links: of this process; those to and from the child outlive it.
         floor: of this process.
         plan: what a new life is told to do, given the last word of the one before.
-        intensity: how many crashes are too many; an outage of the sound system is none.
+        intensity: how many crashes are too many; an outage is none.
         report: is told every incident; must neither wait nor raise.
 
     Raises:
@@ -116,7 +121,7 @@ async def supervise(
         state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
-        if death is not Death.OUTAGE:
+        if death not in OUTAGES:
             in_outage = False
             if intensity.exceeded(trio.current_time()):
                 raise CrashLoopError(f"giving up after too many restarts; the last: process {spec.name} {death}")
@@ -141,19 +146,12 @@ class _Life:
 
     async def live(self, links: Links, floor: Floor, plan: bytes) -> Death:
         """From start to end; how it died. Cancelled: it is ended by the ladder first."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._state.ready, self._state.beat = False, None
         try:
-            # Our own program, no shell; blocking for some ms, for trio would start it in a thread that does not stay.
-            process = subprocess.Popen(  # noqa: S603, ASYNC220
-                [*self._spec.command, str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,
-            )
-        finally:
-            theirs.close()
-        pidfd = os.pidfd_open(process.pid)
-        self._state.pid, self._state.ready, self._state.beat = process.pid, False, None
+            process, pidfd, ours = _start(self._spec.command)
+        except OSError:
+            return Death.STARVED
+        self._state.pid = process.pid
         self._state.started_s = self._state.beat_s = trio.current_time()
         ours.send(msgspec.msgpack.encode(Begin(plan)))
         name = self._spec.name
@@ -227,6 +225,26 @@ class _Life:
                 self._report(incident)
             case Ended(fault):
                 self.refusal = fault
+
+
+def _start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
+    """A process, its pidfd and our end of its trunk; nothing is left of it if that fails. Raises OSError."""
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
+        with theirs:
+            # Our own program, no shell; blocking for some ms, for trio would start it in a thread that does not stay.
+            process = subprocess.Popen(  # noqa: S603
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        pidfd = os.pidfd_open(process.pid)
+        undo.pop_all()
+    return process, pidfd, ours
 
 
 async def _end(process: subprocess.Popen[bytes], pidfd: int) -> None:
