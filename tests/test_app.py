@@ -21,7 +21,7 @@ from trio.testing import MockClock
 
 from pipeline import app, topology
 from pipeline.core import effects as fx
-from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
+from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.control_client import ControlLine, open_control_line
 from pipeline.edges.control_socket import open_control_socket
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
@@ -50,7 +50,7 @@ from pipeline.vocabulary.errors import (
     TalkwireError,
 )
 
-DETECTOR = Detector("level", LevelVoiceActivity)
+DETECTOR = Detector("level", level)
 QUESTION_S = 1.0
 ANSWER = tone(1.5).pcm
 CANARY = "ek_canary_app"

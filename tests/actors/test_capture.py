@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.capture import capture
-from pipeline.dsp.voice_activity import Detector, LevelVoiceActivity
+from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal, tone
@@ -60,7 +60,7 @@ def begin(
     """Start a capture; its frames, its activity and the commands it obeys."""
     frames, activity, commands = link(), link(), link()
     run = partial(
-        capture, device=microphone, detector=Detector("level", LevelVoiceActivity), frame_ms=20,
+        capture, device=microphone, detector=Detector("level", level), frame_ms=20,
         push_to_talk=push_to_talk, progress=Progress(),
     )  # fmt: skip
     actors.start_soon(run, frames.sender, activity.sender, commands.receiver)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.dsp.pcm16 import to_pcm, to_samples
 from pipeline.dsp.resample import resample
 from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
-from pipeline.dsp.voice_activity import LevelVoiceActivity, VoiceActivity, best_detector, silero
+from pipeline.dsp.voice_activity import VoiceActivity, best_detector, level, silero
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.frames import BYTES_PER_MS, PRE_ROLL_MS, RATE_HZ
 
@@ -21,7 +21,7 @@ REAL = sorted(Path("/usr/share/pocketsphinx/test/data").glob("*/*.wav"))
 HANGOVER_MS = 500
 FRAME_BYTES = 20 * BYTES_PER_MS
 MINUTE = 60 * RATE_HZ
-ENGINES = [pytest.param(LevelVoiceActivity, id="level"), pytest.param(silero, id="silero", marks=pytest.mark.engines)]
+ENGINES = [pytest.param(level, id="level"), pytest.param(silero, id="silero", marks=pytest.mark.engines)]
 
 Make = Callable[[], VoiceActivity]
 every_engine = pytest.mark.parametrize("make", ENGINES)
@@ -111,15 +111,15 @@ def test_it_costs_less_than_a_fiftieth_of_a_core(make: Make) -> None:
 
 def test_a_fan_that_is_switched_on_is_believed_to_be_speech_for_two_seconds_at_most() -> None:
     sound = np.concatenate([np.zeros(5 * RATE_HZ), noise(20 * RATE_HZ) * 1_000])
-    [(begin_ms, end_ms)] = utterances(to_pcm(sound.astype(np.float32)), LevelVoiceActivity)
+    [(begin_ms, end_ms)] = utterances(to_pcm(sound.astype(np.float32)), level)
     assert begin_ms >= 5_000
     assert end_ms <= 7_000
 
 
 def test_the_level_is_judged_alike_however_the_sound_is_cut() -> None:
     sound = to_pcm((noise(RATE_HZ) * np.repeat([10, 3_000], RATE_HZ // 2)).astype(np.float32))
-    whole = LevelVoiceActivity().process(sound)
-    engine = LevelVoiceActivity()
+    whole = level().process(sound)
+    engine = level()
     assert [p for at in range(0, len(sound), 1_234) for p in engine.process(sound[at : at + 1_234])] == whole
     assert len(whole) == 50
 
@@ -128,7 +128,7 @@ def test_without_the_extra_the_level_decides(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("pipeline.dsp.voice_activity.find_spec", lambda _name: None)
     detector = best_detector()
     assert detector.name == "level"
-    assert isinstance(detector.new(), LevelVoiceActivity)
+    assert detector.new().hop_ms == 20
 
 
 @pytest.mark.engines
