@@ -36,6 +36,7 @@ class Robot:
         self.held = False
         self.released_s = 0.0
         self.silent = False
+        self._closing = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -43,8 +44,8 @@ class Robot:
         self._thread.start()
 
     def close(self) -> None:
-        with suppress(OSError):  # closed before
-            self._listener.shutdown(socket.SHUT_RDWR)
+        self._closing = True
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
 
@@ -60,7 +61,7 @@ class Robot:
     def _speak(self, line: socket.socket) -> None:
         line.settimeout(BLOCK_S)
         with suppress(ConnectionError):
-            while True:
+            while not self._closing:
                 with suppress(TimeoutError):
                     line.recv(1)
                     return
