@@ -1,6 +1,5 @@
 """Settings, the map and the edges become a running endpoint."""
 
-import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -17,9 +16,8 @@ from pipeline.child import audio_devices, audio_edges, audio_plan
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
 from pipeline.dsp.voice_activity import Detector
-from pipeline.edges.control_socket import ControlSocket, open_control_socket
+from pipeline.edges.control_socket import ControlSocket
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
-from pipeline.edges.runtime_directory import runtime_directory
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
@@ -91,6 +89,7 @@ async def run_endpoint(
     notify: Callable[[Notice], None],
     commands: CommandSource,
     health: Health,
+    control: ControlSocket,
 ) -> None:
     """Run the endpoint in the real world; as `run`.
 
@@ -98,9 +97,7 @@ async def run_endpoint(
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
-    edges = real_edges(settings, key, commands)
-    with open_control_socket(runtime_directory(settings.runtime.directory, os.environ)) as control:
-        await run(settings, edges, notify, placement, health, control)
+    await run(settings, real_edges(settings, key, commands), notify, placement, health, control)
 
 
 async def run(
@@ -119,7 +116,7 @@ async def run(
         notify: is told what happens; must neither wait nor raise.
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
         health: is kept up to date, for who wants to know.
-        control: where others may look and steer; None for nowhere.
+        control: where others may look; None for nowhere.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
@@ -134,16 +131,11 @@ async def run(
         health.children += children
         overview = Overview(MAIN, placement, links, states, children, trio.current_time())
 
-        def tell(notice: Notice) -> None:
-            notify(notice)
-            if control is not None:
-                control.notify(notice)
-
         def report(incident: Incident) -> None:
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
-                tell(_told(incident))  # else it ends the program with that error, which is told as such
+                notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        given = _edges_of_actors(settings, edges, floor, overview, health.progress, tell, control)
+        given = _edges_of_actors(settings, edges, floor, overview, health.progress, notify)
         edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
         arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
         try:
@@ -207,7 +199,6 @@ def _edges_of_actors(
     overview: Overview,
     progress: Progress,
     notify: Callable[[Notice], None],
-    control: ControlSocket | None,
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -220,7 +211,6 @@ def _edges_of_actors(
     )
     incarnations = count()
     commands = _Commands(edges.commands)
-    sources = [commands] if control is None else [commands, control]
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
@@ -232,7 +222,7 @@ def _edges_of_actors(
         return session
 
     return {
-        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": sources},
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor, "ledger": overview.ledger},
         "decoder": {"frame_ms": settings.audio.frame_ms},

@@ -24,7 +24,7 @@ from pipeline.core import effects as fx
 from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.control_client import ControlLine, open_control_line
 from pipeline.edges.control_socket import open_control_socket
-from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
+from pipeline.edges.interfaces import CommandSource, Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
@@ -154,7 +154,7 @@ class World:
         self.settings = load(overrides=["audio.input=none:", "audio.output=none:", *overrides])
         self.script = script or [silence(0.2), tone(QUESTION_S), silence(2.0)]
         self.tokens = [minted() for _ in range(50)]
-        self.commands = Commands()
+        self.commands: CommandSource = Commands()
         self.connector = SimulatedConnector()
         self.service = ScriptedService(self.connector)
         self.loudspeaker: Any = SimulatedLoudspeaker()
@@ -432,9 +432,10 @@ def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:
 async def test_a_running_endpoint_is_watched_and_steered_over_its_control_socket(autojump_clock: MockClock) -> None:
     world = World(script=cycle([silence(1.0), tone(QUESTION_S), silence(3.0)]))
     with TemporaryDirectory() as name, open_control_socket(Path(name)) as control:
+        world.commands = control
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.service.run)
-            nursery.start_soon(partial(app.run, world.settings, world.edges(), world.notices.append, control=control))
+            nursery.start_soon(partial(app.run, world.settings, world.edges(), control.notify, control=control))
             with trio.fail_after(3600):
                 async with open_control_line(Path(name)) as line:
                     await follow_a_call(line)
@@ -503,8 +504,8 @@ async def test_a_session_that_is_started_again_goes_on_with_the_settings_adopted
         ScriptedTokenSource([minted()]), Commands((0, sg.Adopt(louder))),
     )  # fmt: skip
     overview = Overview("main", topology.SINGLE, Links({}, {}, {}), {}, [], 0.0)
-    given = app._edges_of_actors(load(), edges, Floor(), overview, Progress(), lambda _: None, None)["session"]
-    machine, [commands] = cast("Any", given["machine"]), cast("Any", given["commands"])
+    given = app._edges_of_actors(load(), edges, Floor(), overview, Progress(), lambda _: None)["session"]
+    machine, commands = cast("Any", given["machine"]), cast("Any", given["commands"])
     assert [command async for command in commands.commands()] == [sg.Adopt(louder)]
     loudspeaker_is_back = machine(0).handle(sg.OutputOpened("none:"), 0.0)
     assert fx.ToPlayback(sg.SetVolume(0.25)) in loudspeaker_is_back

@@ -5,8 +5,7 @@ transition is atomic however many ports are served.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import TypeVar
 
 import trio
@@ -36,7 +35,7 @@ async def session(
     machine: Callable[[int], Session],
     floor: FloorHolder,
     notify: Callable[[Notice], None],
-    commands: Sequence[CommandSource],
+    commands: CommandSource,
 ) -> None:
     """Hold the call until it is over. `machine` makes the session's decisions, numbering turns above its argument.
 
@@ -51,8 +50,7 @@ async def session(
         nursery.start_soon(shell.serve, heard)
         nursery.start_soon(shell.serve, flushed)
         nursery.start_soon(shell.serve, tokens)
-        for source in commands:
-            nursery.start_soon(shell.obey, source)
+        nursery.start_soon(shell.obey, commands)
         nursery.start_soon(shell.keep_time)
         shell.start()
         await shell.over.wait()
@@ -95,11 +93,10 @@ class _Shell:
         async for signal in port:
             self._handle(signal)
 
-    async def obey(self, source: CommandSource) -> None:
-        """Feed the machine from one who steers the call."""
-        async with aclosing(source.commands()) as commands:
-            async for command in commands:
-                self._handle(command)
+    async def obey(self, commands: CommandSource) -> None:
+        """Feed the machine from the person who steers the call."""
+        async for command in commands.commands():
+            self._handle(command)
 
     async def keep_time(self) -> None:
         """Tick the machine whenever its deadline comes."""

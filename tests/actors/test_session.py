@@ -46,7 +46,7 @@ class Rig:
             name: link.receiver if name in receiving else link.sender for name, link in self.links.items()
         }
         machine = partial(Session, plan, Random(1), Devices())
-        await session(**ports, machine=machine, floor=self.floor, notify=self.notices.append, commands=[self])
+        await session(**ports, machine=machine, floor=self.floor, notify=self.notices.append, commands=self)
 
     async def answer_token(self) -> sg.TokenAsk:
         ask: sg.TokenAsk = await self.links["asks"].receiver.receive()
