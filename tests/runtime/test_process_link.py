@@ -52,7 +52,7 @@ async def test_the_ends_outlive_a_trunk_and_what_was_under_way_is_counted() -> N
             second_life.start_soon(far.run)
             received = [await inlet.receiver.receive() for _ in range(4)]
             second_life.cancel_scope.cancel()
-    assert (received, outlet.lost) == ([4, 5, 6, 7], 4)
+    assert (received, outlet.lost, outlet.statistics().lost) == ([4, 5, 6, 7], 4, 4)
 
 
 @pytest.mark.parametrize("seed", range(5))
