@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -13,8 +13,16 @@ from rich.console import Console
 from bench.processes import ROOT
 from bench.report import BenchError, show, write
 
-PartName = Literal["response_latency", "endpoint_overhead", "footprint"]
-PARTS: tuple[PartName, ...] = ("response_latency", "endpoint_overhead", "footprint")
+PartName = Literal[
+    "response_latency",
+    "endpoint_overhead",
+    "footprint",
+    "server_latency",
+    "server_capacity",
+    "server_sessions",
+    "recognition",
+]
+PARTS: tuple[PartName, ...] = get_args(PartName)
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 Part = Annotated[
@@ -54,9 +62,20 @@ def main(arguments: Sequence[str]) -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
+    except ExceptionGroup as group:  # from a crowd
+        failed = group.subgroup(BenchError)
+        if failed is None:
+            raise
+        print(f"bench: {_first(failed)}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _first(group: ExceptionGroup[BenchError]) -> BenchError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What talkwire costs before it does anything: time to import and to start, and the memory of an idle conversation."""
+"""What talkwire costs before it does anything: time to import and to start, and the memory of an idle conversation.
+
+And the memory of the local server with its engines: loaded, and after some spoken turns.
+"""
 
 import subprocess
 import sys
@@ -9,13 +12,18 @@ from typing import Final
 
 import trio
 
+from bench.caller import calling
 from bench.peer import FRAME_MS, Peer, open_peer
 from bench.processes import ROOT, TALKWIRE, kept_bytecode, started
 from bench.report import BenchError, Report, row
+from bench.server import serving
+from bench.talker import Notes, Talker, shipped_questions
 
 IMPORT_TARGET_MS: Final = 250.0
 HELP_TARGET_MS: Final = 300.0
 RSS_TARGET_MB: Final = 80.0
+SERVER_TARGET_MB: Final = 400.0
+SPOKEN_TURNS: Final = 10
 START_S: Final = 30.0
 """s until the daemon must listen."""
 STREAM_S: Final = 15
@@ -34,7 +42,7 @@ TARGETS_MS: Final = {"import pipeline": IMPORT_TARGET_MS, "talkwire --help": HEL
 
 
 def measure(runs: int) -> Report:
-    """Start each kind of process `runs` times, in turns, and stream silence once.
+    """Start each kind of process `runs` times, in turns, stream silence once, and talk with a server once.
 
     Raises:
         BenchError: something did not start, or did not stream.
@@ -44,6 +52,7 @@ def measure(runs: int) -> Report:
             _start_ms(command, environment)
         starts = [{name: _start_ms(command, environment) for name, command in STARTS.items()} for _ in range(runs)]
         daemon_mb, bare_mb = trio.run(stream_silence, STREAM_S, environment)
+        server_mb = trio.run(talk_with_server, SPOKEN_TURNS, environment)
     bare_start = row("bare start", "ms", [start["bare start"] for start in starts])
     rows = [bare_start]
     for name in list(STARTS)[1:]:
@@ -51,6 +60,10 @@ def measure(runs: int) -> Report:
         rows.append(row(name, "ms", above_ms, beside=bare_start, target=TARGETS_MS.get(name)))
     bare_memory = row("bare RSS", "MB", bare_mb)
     rows += [bare_memory, row("daemon RSS", "MB", daemon_mb, beside=bare_memory, target=RSS_TARGET_MB)]
+    rows += [
+        row(name, "MB", [memory_mb], beside=bare_memory, target=SERVER_TARGET_MB)
+        for name, memory_mb in server_mb.items()
+    ]
     title = f"starts above a bare one; memory over {STREAM_S} s of streamed silence"
     return Report(part="footprint", title=title, rows=rows)
 
@@ -74,6 +87,22 @@ async def stream_silence(stream_s: int, environment: Mapping[str, str]) -> tuple
     if account.fault or account.silent < STREAMED_SHARE * wanted:
         raise BenchError(f"the daemon streamed {account.silent} of {wanted:.0f} frames: {account.fault or 'no fault'}")
     return daemon_mb, bare_mb
+
+
+async def talk_with_server(turns: int, environment: Mapping[str, str]) -> dict[str, float]:
+    """RSS and PSS of a server with its engines in MB, loaded and after so many spoken turns, by the name of the figure.
+
+    Raises:
+        BenchError: a question was not answered.
+    """
+    notes = Notes()
+    async with serving(environment, {}) as server:
+        found = {f"server {kind.upper()}, loaded": server.memory_mb(kind) for kind in ("Rss", "Pss")}
+        async with calling(server.port) as caller:
+            await Talker(caller, shipped_questions(), notes, listens=False).talk(turns)
+        if notes.unanswered:
+            raise BenchError(f"{notes.unanswered} of {turns} questions were not answered")
+        return found | {f"server {kind.upper()}, {turns} turns": server.memory_mb(kind) for kind in ("Rss", "Pss")}
 
 
 def _start_ms(command: list[str], environment: Mapping[str, str]) -> float:

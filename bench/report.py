@@ -1,4 +1,4 @@
-"""What every part hands back: rows of percentiles, shown as one table and kept as one JSON file."""
+"""What every part hands back: rows of percentiles, shown as one table and kept as one JSON file, some with a curve."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bench.curve import Curve, draw
 from pipeline.core.latency import percentile
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         title: what its table is about.
         rows: the figures.
         counts: whole numbers that are no distribution, such as frames lost.
+        skipped: what could not be measured here, and what to install for it.
+        curve: the figures as a picture, if they have a shape.
         host: where it was measured.
     """
 
@@ -76,6 +79,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rows: list[Row]
     counts: dict[str, int] = msgspec.field(default_factory=dict)
+    skipped: list[str] = msgspec.field(default_factory=list)
+    curve: Curve | None = None
     host: Host = msgspec.field(default_factory=this_host)
 
 
@@ -116,6 +121,7 @@ def show(report: Report, console: "Console") -> None:
         caption="\n".join(
             [
                 *(f"{name}: {count}" for name, count in report.counts.items()),
+                *(f"skipped {what}" for what in report.skipped),
                 f"Python {host.python}, {host.machine}, {host.cores} cores, load {host.load_1min:.1f}",
             ]
         ),
@@ -137,11 +143,17 @@ def show(report: Report, console: "Console") -> None:
 
 
 def write(report: Report, folder: Path) -> Path:
-    """Write the report as `folder/PART.json`, replacing an older one. Raises BenchError if that is not possible."""
+    """Write the report as `folder/PART.json`, and its curve as `folder/PART.svg`, replacing older ones.
+
+    Raises:
+        BenchError: that is not possible.
+    """
     path = folder / f"{report.part}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        if report.curve is not None:
+            path.with_suffix(".svg").write_text(draw(report.curve), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror}") from error
     return path

@@ -25,15 +25,18 @@ MAX_MESSAGE_CHARS: Final = 16 * 2**20
 
 _MAX_PATH_CHARS = 200  # of a path that is told: the name of an unknown field is the client's, so it may be long
 
-_BETA_NAMES = {
-    "response.text.delta": "response.output_text.delta",
-    "response.text.done": "response.output_text.done",
-    "response.audio.delta": "response.output_audio.delta",
-    "response.audio.done": "response.output_audio.done",
-    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
-    "response.audio_transcript.done": "response.output_audio_transcript.done",
+BETA_NAMES: Final = {
+    "response.output_text.delta": "response.text.delta",
+    "response.output_text.done": "response.text.done",
+    "response.output_audio.delta": "response.audio.delta",
+    "response.output_audio.done": "response.audio.done",
+    "response.output_audio_transcript.delta": "response.audio_transcript.delta",
+    "response.output_audio_transcript.done": "response.audio_transcript.done",
 }
-"""Older services still use these; everything else about the events is the same."""
+"""Events of a reply by their GA names, and what the beta protocol calls them; nothing else about them differs."""
+
+_GA_NAMES = {beta: ga for ga, beta in BETA_NAMES.items()}
+"""Older services still use the beta names."""
 
 _CLIENT_EVENTS: dict[str, type[ClientEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ClientEvent)}
 _SERVER_EVENTS: dict[str, type[ServerEvent]] = {kind.__struct_config__.tag: kind for kind in get_args(ServerEvent)}
@@ -99,7 +102,7 @@ def decode_server(text: str) -> ServerEvent | UnknownEvent:
     try:
         raw = _parse(text)
         kind = _type_of(raw)
-        event_type = _SERVER_EVENTS.get(_BETA_NAMES.get(kind, kind))
+        event_type = _SERVER_EVENTS.get(_GA_NAMES.get(kind, kind))
         return UnknownEvent(type=kind, raw=raw) if event_type is None else _convert(raw, event_type)
     except _FlawError as flaw:
         message = f"the service broke the Realtime protocol: {flaw.message}; if this goes on, check [service] url"
@@ -124,6 +127,15 @@ def decode_client(message: str | bytes) -> ClientEvent:
         readable = isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS
         raise ClientEventError(flaw.code, flaw.message, flaw.param, event_id if readable else None) from None
     return event
+
+
+def as_event(message: str | bytes) -> Json | None:
+    """A message as the object it is, for those who rewrite what they do not judge; None if it is no event."""
+    try:
+        raw = _parse(message)
+    except _FlawError:
+        return None
+    return raw if isinstance(raw.get("type"), str) else None
 
 
 def complaint(validation_error: str) -> ClientEventError:

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pipeline.realtime.dialects import Dialect
 from pipeline.realtime.events import Session
 from pipeline.server.client_secrets import CLIENT_SECRET_PREFIX, ClientSecrets, Issued
 from pipeline.server.session_settings import default_session, default_transcription_session, updated
@@ -28,6 +29,8 @@ class Admitted(NamedTuple):
     """A client that may come in, and the settings its session begins with."""
 
     settings: Session
+    expired: bool = False
+    """With a secret that has expired: it may come in, but nothing it asks for is done."""
 
     def session(self, session_id: str, *, expires_at: int) -> Session:
         """Those settings as a session of its own."""
@@ -40,20 +43,22 @@ MODEL_FOR_TRANSCRIPTION: Final = Refusal(
     "invalid_model", "A transcription session takes no model in its URL; set it in session.audio.input.", 4000
 )
 BETA: Final = Refusal("beta_api_shape_disabled", "The beta API shape is not served; drop the OpenAI-Beta header.", 4000)
-FULL: Final = Refusal("session_limit_reached", "This server is at its limit of sessions; try again later.", 1013)
+FULL: Final = Refusal("session_limit_reached", "This server serves as many sessions as it can; try again later.", 1013)
 
 
 class Admission:
     """The door of one server.
 
     Args:
-        api_key: mints and connects; None lets any bearer mint that is no client secret.
+        api_key: mints and connects; None lets any bearer that is no client secret pass for it.
         voice: what sessions speak with unless told otherwise.
         max_sessions: how many may be open at once.
+        dialect: how it refuses.
     """
 
-    def __init__(self, api_key: Secret | None, *, voice: str, max_sessions: int) -> None:
+    def __init__(self, api_key: Secret | None, *, voice: str, max_sessions: int, dialect: Dialect) -> None:
         self._api_key = api_key
+        self._dialect = dialect
         self._voice = voice
         self._max_sessions = max_sessions
         self._open_sessions = 0
@@ -61,9 +66,7 @@ class Admission:
 
     def may_use_rest(self, key: Secret) -> bool:
         """This bearer may mint client secrets and use the other resources; a client secret opens sessions only."""
-        if self._api_key is not None:
-            return self._is_api_key(key)
-        return bool(key.value) and not key.value.startswith(CLIENT_SECRET_PREFIX)
+        return self._is_api_key(key)
 
     def mint(self, secret: Secret, wanted: Session | None, *, expires_at: float, now: float) -> Session | None:
         """Make `secret` open sessions until it expires; returns their settings, None if too many are out.
@@ -79,7 +82,13 @@ class Admission:
             settings = updated(settings, wanted, voice_locked=False)
         return settings if self._issued.issue(secret, Issued(expires_at, settings), now) else None
 
-    def admit(self, key: Secret, *, model: str, intent: str, beta: bool, now: float) -> Admitted | Refusal:
+    def knows(self, key: Secret, now: float) -> bool:
+        """Whether this key or secret opens the door, for dialects whose door answers before the upgrade."""
+        return self._issued.find(key, now) is not None or self._is_api_key(key) or self._opens_expired(key, now)
+
+    def admit(
+        self, key: Secret, *, model: str, intent: str, beta: bool, now: float, busy: bool = False
+    ) -> Admitted | Refusal:
         """Let a client in, or say why not; everyone let in has to `leave`.
 
         Args:
@@ -88,19 +97,21 @@ class Admission:
             intent: likewise; `transcription` asks for a session that only writes down what is said.
             beta: the client speaks the beta's shape.
             now: unix time in s.
+            busy: those who are in already ask for more than the engines can do.
         """
         issued = self._issued.find(key, now)
-        if issued is None and not self._is_api_key(key):
+        expired = issued is None and self._opens_expired(key, now)
+        if issued is None and not expired and not self._is_api_key(key):
             return BAD_KEY
-        if beta:
+        if beta and self._dialect.refuses_beta_header:
             return BETA
         settings = self._settings(issued, model, intent)
         if isinstance(settings, Refusal):
             return settings
-        if self._open_sessions >= self._max_sessions:
-            return FULL
+        if busy or self._open_sessions >= self._max_sessions:
+            return FULL._replace(close_code=self._dialect.full_close_code)
         self._open_sessions += 1
-        return Admitted(settings)
+        return Admitted(settings, expired)
 
     def _settings(self, issued: Issued | None, model: str, intent: str) -> Session | Refusal:
         if intent == "transcription":
@@ -110,7 +121,7 @@ class Admission:
             return issued.session if issued is not None and is_meant else default_transcription_session()
         if issued is not None and issued.session.type == "transcription":
             return issued.session
-        model = model or (issued and issued.session.model) or ""
+        model = model or (issued and issued.session.model) or self._dialect.default_model
         if not model:
             return NO_MODEL
         settings = issued.session if issued is not None else default_session(model, self._voice)
@@ -121,5 +132,10 @@ class Admission:
         assert self._open_sessions > 0, "only who came in can leave"
         self._open_sessions -= 1
 
+    def _opens_expired(self, key: Secret, now: float) -> bool:
+        return self._dialect.opens_for_expired and self._issued.has_expired(key, now)
+
     def _is_api_key(self, key: Secret) -> bool:
-        return self._api_key is not None and hmac.compare_digest(self._api_key.value.encode(), key.value.encode())
+        if self._api_key is None:  # on loopback every bearer but a client secret passes for the key
+            return bool(key.value) and not key.value.startswith(CLIENT_SECRET_PREFIX)
+        return hmac.compare_digest(self._api_key.value.encode(), key.value.encode())

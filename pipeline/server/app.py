@@ -1,33 +1,46 @@
-"""The local Realtime server on one port: `/v1/realtime` (WebSocket), and REST beside it.
+"""The local Realtime server on one port: sessions over WebSocket, REST beside them, the control API.
 
-A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`.
+A thin shell: who may come in is decided in `admission.py`, what is said in `conversation.py`, what goes wrong on
+purpose in `faults/`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import structlog
 import trio
 
 from pipeline.realtime.codec import encode
+from pipeline.realtime.dialects import DIALECTS
 from pipeline.realtime.events import ErrorBody, ErrorEvent
 from pipeline.server.admission import Admission, Admitted, Refusal
+from pipeline.server.control import PREFIX as CONTROL_PREFIX
+from pipeline.server.control import control_app
 from pipeline.server.conversation import Conversation
 from pipeline.server.engine_pool import EnginePool
 from pipeline.server.engines.interfaces import Engines
+from pipeline.server.fault_board import FaultBoard
+from pipeline.server.faults.catalogue import Fault
+from pipeline.server.faults.door import ExpiredKey
+from pipeline.server.faulty_socket import FaultySocket
 from pipeline.server.ids import new_id
 from pipeline.server.listener import bind, serve_connections
 from pipeline.server.rest.app import rest_app
 from pipeline.server.session import Session
-from pipeline.server.websocket import Message, WebSocket
+from pipeline.server.websocket import Disconnected, Message, WebSocket
 from pipeline.vocabulary.addresses import is_loopback
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
-REALTIME_PATH: Final = "/v1/realtime"
+UNAUTHORIZED: Final = msgspec.json.encode(
+    {"error": {"code": "401", "message": "The key is missing, wrong, or for another resource."}}
+)
+"""What Azure answers to an upgrade, in its own shape of an error."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -41,6 +54,8 @@ async def serve(
     listening: Callable[[int], None],
     ready: Callable[[int], None],
     shutdown: trio.Event | None = None,
+    faults: Sequence[Fault] = (),
+    fault_seed: int = 0,
 ) -> None:
     """Serve until cancelled or `shutdown` is set; open sessions are closed with 1001 and it returns within 2 s.
 
@@ -49,10 +64,12 @@ async def serve(
         engines: made in a worker thread while the server already listens: what is said meanwhile is heard, and
             answered once recogniser and voice are there.
         api_key: the only key that mints client secrets, and opens sessions itself. Without one, on loopback, any
-            bearer may mint.
+            bearer passes for it.
         listening: called with the port when sessions can be opened.
         ready: called with the port when all engines are loaded.
         shutdown: ends the server when set.
+        faults: that every connection meets, until the control API changes them.
+        fault_seed: of their dice.
 
     Raises:
         AlreadyRunningError: the port is taken.
@@ -64,12 +81,12 @@ async def serve(
         raise ConfigurationError([Problem("server.host", message)])
     listener = bind(settings.host, settings.port)
     port: int = listener.getsockname()[1]
-    app = _App(settings, api_key, engines)
+    app = _App(settings, api_key, engines, FaultBoard(faults, fault_seed))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve_connections, listener, app)
+        nursery.start_soon(partial(serve_connections, listener, app, lasting=settings.max_sessions))
         if api_key is None:
             log = structlog.get_logger("talkwire.server")
-            log.warning("no API key is configured: any bearer on this machine may mint client secrets", port=port)
+            log.warning("no API key is configured: any bearer on this machine passes for it", port=port)
         listening(port)
         nursery.start_soon(_load, app.engines, partial(ready, port))
         if shutdown is not None:
@@ -85,38 +102,64 @@ async def _load(engines: EnginePool, ready: Callable[[], None]) -> None:
 class _App:
     """ASGI application: sessions here, everything else to the REST application."""
 
-    def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines) -> None:
+    def __init__(self, settings: ServerSettings, api_key: Secret | None, engines: Engines, board: FaultBoard) -> None:
         self.engines = EnginePool(engines)
+        self._board = board
         self._settings = settings
-        self._admission = Admission(api_key, voice=settings.voice, max_sessions=settings.max_sessions)
+        self._dialect = DIALECTS[settings.dialect]
+        self._admission = Admission(
+            api_key, voice=settings.voice, max_sessions=settings.max_sessions, dialect=self._dialect
+        )
         self._rest = rest_app(self._admission, self.engines, settings, unix_now)
+        self._control = control_app(board, self._admission.may_use_rest)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
-            await self._websocket(WebSocket(scope, receive, send), scope["path"])
+            line = self._board.connect(trio.current_time())
+            with suppress(Disconnected):
+                await self._websocket(FaultySocket(scope, receive, send, line), scope["path"])
+        elif scope["path"].startswith(CONTROL_PREFIX):
+            await self._control(scope, receive, send)
         else:
+            scope["path"] = scope["path"].removeprefix(self._dialect.http_prefix)
             await self._rest(scope, receive, send)
 
-    async def _websocket(self, socket: WebSocket, path: str) -> None:
-        if path.rstrip("/") != REALTIME_PATH:
+    async def _websocket(self, socket: FaultySocket, path: str) -> None:
+        route = self._dialect.routes.get(path.rstrip("/"))
+        if route is None or not all(map(socket.parameter, route.required)):
             await socket.reject()
             return
+        if self._dialect.refuses_by_status and not self._admission.knows(socket.key, unix_now()):
+            await socket.refuse(401, UNAUTHORIZED)
+            return
+        socket.speak(route.shape and route.shape())
         await socket.accept()
         answer = self._admission.admit(
             socket.key,
-            model=socket.parameter("model"),
+            model=socket.parameter(route.model),
             intent=socket.parameter("intent"),
             beta=socket.header("openai-beta") is not None,
+            busy=self.engines.overloaded,
             now=unix_now(),
         )
         match answer:
             case Refusal():
                 await _refuse(socket, answer)
             case Admitted():
+                if answer.expired:
+                    socket.use((ExpiredKey(), *socket.line.faults))
                 try:
-                    await Session(socket, self._conversation(answer), self.engines).run()
+                    await self._converse(socket, self._conversation(answer))
                 finally:
                     self._admission.leave()
+
+    async def _converse(self, socket: FaultySocket, conversation: Conversation) -> None:
+        session_id = conversation.session.id or ""
+        with self._board.connected(session_id, socket, trio.current_time()):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(socket.pump)
+                await Session(socket, conversation, self.engines).run()
+                nursery.cancel_scope.cancel()
 
     def _conversation(self, admitted: Admitted) -> Conversation:
         cap_s = self._settings.session_cap_s

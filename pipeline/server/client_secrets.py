@@ -37,6 +37,11 @@ class ClientSecrets:
         self._issued[_digest(secret)] = issued
         return True
 
+    def has_expired(self, secret: Secret, now: float) -> bool:
+        """Whether this secret was issued here and opens no sessions any more."""
+        issued = self._issued.get(_digest(secret))
+        return issued is not None and now >= issued.expires_at
+
     def find(self, secret: Secret, now: float) -> Issued | None:
         """What this secret stands for; None if it was never issued here or has expired."""
         issued = self._issued.get(_digest(secret))

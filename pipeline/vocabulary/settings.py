@@ -89,6 +89,7 @@ class ServerSettings(Section, frozen=True):
 
     host: str
     port: Port
+    dialect: Literal["openai", "azure", "beta", "hf"]
     voice_activity: str
     recogniser: str
     brain: str

@@ -187,7 +187,7 @@ def test_a_figure_needs_values_and_a_yardstick() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--part", "nonsense"], '"response_latency", "endpoint_overhead", "footprint"'),
+        (["--part", "nonsense"], '"response_latency", "endpoint_overhead", "footprint", "server_latency"'),
         (["--runs", "0"], "--runs"),
         (["--runs", "many"], "--runs"),
         (["--speed"], "--speed"),
@@ -207,3 +207,14 @@ def test_a_failed_figure_is_one_line(
     monkeypatch.setattr(endpoint_overhead, "measure", lambda _: overhead)
     assert main(["--part", "endpoint_overhead", "--json", str(tmp_path / "file")]) == 1
     assert capsys.readouterr().err.startswith("bench: cannot write ")
+
+
+def test_a_figure_that_failed_in_a_crowd_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: int) -> Report:
+        raise ExceptionGroup("crowd", [ExceptionGroup("talker", [BenchError("the server hung up")])])
+
+    monkeypatch.setattr(endpoint_overhead, "measure", fail)
+    assert main(["--part", "endpoint_overhead"]) == 1
+    assert capsys.readouterr().err == "bench: the server hung up\n"

@@ -24,6 +24,7 @@ from pipeline.server.app import serve
 from pipeline.server.audio_codec import Encoder, decoded
 from pipeline.server.audio_format import PCMA, PCMU
 from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
+from pipeline.server.websocket import CLOSE_ANSWER_S
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError, Problem
 from pipeline.vocabulary.frames import BYTES_PER_MS
@@ -331,6 +332,25 @@ async def test_a_client_that_never_reads_is_cut_off(engines: Engines, monkeypatc
                 await trio.to_thread.run_sync(ask_forever, line)
         async with server.connect(await server.secret()) as other:
             assert json.loads(await other.recv())["type"] == "session.created"
+
+
+async def test_a_client_that_does_not_answer_a_close_frame_is_cut_off(engines: Engines) -> None:
+    async with running(engines) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            line.settimeout(10)
+            await trio.to_thread.run_sync(upgrade, line, "ek_never_issued")
+            started = trio.current_time()
+            assert b"invalid_api_key" in await trio.to_thread.run_sync(read_all, line)
+    assert CLOSE_ANSWER_S * 0.9 < trio.current_time() - started < CLOSE_ANSWER_S + 5
+
+
+def read_all(line: socket.socket) -> bytes:
+    """Everything up to the end of the connection, however it ends."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := line.recv(65_536):
+            said += more
+    return said
 
 
 def upgrade(line: socket.socket, secret: str) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline.realtime.events import (
     ContentPart,
     ConversationItemCreate,
     ConversationItemDelete,
+    ConversationItemDone,
     ConversationItemInputAudioTranscriptionCompleted,
     ConversationItemRetrieve,
     ConversationItemRetrieved,
@@ -454,16 +456,26 @@ def test_restored_history_is_taken(bench: Any) -> None:
     ]
 
 
+def test_the_older_spelling_of_an_answer_is_shown_in_the_newer(bench: Any) -> None:
+    older = ContentPart(type="text", text="Behind you.")
+    bench.client(ConversationItemCreate(item=Item(type="message", role="assistant", content=[older])))
+    assert bench.last(ConversationItemDone).item.content == [ContentPart(type="output_text", text="Behind you.")]
+
+
 def test_items_that_cannot_be_are_refused_by_name(bench: Any) -> None:
     bench.client(ConversationItemCreate(item=user_text("x", "taken")))
     sound = ContentPart(type="output_audio", audio="AAAA")
     picture = ContentPart(type="input_image", image_url="https://example.org/a.png")
+    loud = ContentPart(type="input_text", text="x", audio="AAAA")
     for item, code, param in [
         (user_text("x", "taken"), "item_create_duplicate_item_id", None),
         (user_text("x" * 70_000), "string_above_max_length", "item"),
         (Item(type="message", role="user"), "missing_required_parameter", "item.content"),
         (Item(type="message", role="nobody"), "invalid_value", "item.role"),
         (Item(type="message", role="user", content=[picture]), "invalid_value", "item.content[0].image_url"),
+        (structs.replace(user_text("x"), output="y"), "unknown_parameter", "item.output"),
+        (Item(type="function_call", name="f", arguments="", role="user"), "unknown_parameter", "item.role"),
+        (Item(type="message", role="user", content=[loud]), "unknown_parameter", "item.content[0].audio"),
         (Item(type="message", role="assistant", content=[sound]), "missing_required_parameter", "item.content[0].text"),
         (Item(type="function_call_output", call_id="c", output=""), "invalid_tool_call_id", "item.call_id"),
         (Item(type="poem"), "invalid_value", "item.type"),

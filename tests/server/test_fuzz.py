@@ -273,7 +273,7 @@ class Run:
         assert len(self.generating) <= MAX_OUT_OF_BAND + 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_a_client_does_surprises_the_conversation(data: st.DataObject, make_bench: Any) -> None:
     kind = data.draw(st.sampled_from([None, None, default_transcription_session()]))

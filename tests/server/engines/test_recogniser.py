@@ -1,12 +1,10 @@
-import re
 from collections.abc import Callable
-from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.dsp.resample import resample
+from bench import corpus
 from pipeline.server.engines import recogniser
 from pipeline.server.engines.interfaces import Recogniser, Voice
 from pipeline.server.engines.recogniser import (
@@ -23,29 +21,19 @@ from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 pytestmark = pytest.mark.engines
 
-REAL = Path("/usr/share/pocketsphinx/test/data")
-BECKETT = "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better."
-
 WordErrors = Callable[[str, str], int]
 PlainWords = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def real_recordings(read_wav: Callable[[Path], bytes]) -> list[tuple[bytes, str]]:
+def real_recordings() -> list[tuple[bytes, str]]:
     """Thirteen recordings of people: read prose, playing cards, commands to a robot, a line of Beckett."""
-    if not REAL.is_dir():
-        pytest.skip("needs the Debian package pocketsphinx-testdata")
-    recordings = [
-        (read_wav(REAL / folder / f"{name}.wav"), words)
-        for folder, transcription in (("librivox", "transcription"), ("cards", "cards.transcription"))
-        for words, name in re.findall(r"<s> (.+?) +</s> \((\S+)\)", (REAL / folder / transcription).read_text())
-    ]
-    for name, words in (("goforward", "go forward ten meters"), ("something", "go somewhere and do something")):
-        recordings.append((resample((REAL / f"{name}.raw").read_bytes(), 16_000, RATE_HZ), words))
-    beckett = distribution("moonshine-voice").locate_file("moonshine_voice/assets/beckett.wav")
-    recordings.append((read_wav(Path(str(beckett))), BECKETT))
+    try:
+        recordings = corpus.real_recordings()
+    except corpus.NotInstalledError as absent:
+        pytest.skip(str(absent))
     assert len(recordings) == 13
-    return recordings
+    return [(each.pcm, each.words) for each in recordings]
 
 
 def test_hears_at_most_one_word_in_twenty_wrong_in_real_recordings(
