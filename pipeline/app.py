@@ -168,7 +168,9 @@ async def _keep_child(
         return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
 
     await processes.supervise(
-        processes.ChildSpec(state.name, [sys.executable, "-m", "pipeline.child", state.name]),
+        processes.ChildSpec(
+            state.name, [sys.executable, "-m", "pipeline.runtime.lifeline", "pipeline.child", state.name]
+        ),
         state,
         links,
         floor,

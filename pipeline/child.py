@@ -1,7 +1,8 @@
 """The process `audio`: microphone and loudspeaker, apart from everything that could make them stutter or hang.
 
-`python -m pipeline.child audio FD PPID` is started by the daemon and by nobody else. It must not import what belongs to
-the other process (the WebSocket, HTTP), nor the other process what belongs here (PortAudio); a test watches both.
+`main` is called by `runtime/lifeline`, with the arguments `audio FD PPID`, which the daemon starts and nobody else. It
+must not import what belongs to the other process (the WebSocket, HTTP), nor the other process what belongs here
+(PortAudio); a test watches both.
 """
 
 import sys
@@ -96,7 +97,3 @@ def main() -> int:
         topology.ACTORS, topology.LINKS, topology.DAEMON, topology.RESTARTS_MAX, topology.RESTART_PERIOD_S
     )
     return worker.run(name, int(trunk_fd), int(parent), whole, _build)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

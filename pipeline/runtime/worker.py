@@ -4,8 +4,6 @@ Its end of the trunk is its lifeline: the end of the stream, however it came abo
 not even turn, its parent kills it; if that one is gone, the kernel does.
 """
 
-import ctypes
-import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ from pipeline.runtime import graph, supervisor
 from pipeline.runtime.clock import HostClock
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
+from pipeline.runtime.lifeline import hold_lifeline
 from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
 from pipeline.runtime.progress import Progress
@@ -33,8 +32,6 @@ OUTAGE_EXIT: Final = 69
 PARENT: Final = "main"
 """The process that starts the others, and in which the floor's owner lives."""
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-
 
 class Map(NamedTuple):
     """The whole map, of which a child runs its part."""
@@ -48,16 +45,6 @@ class Map(NamedTuple):
 
 Build = Callable[[bytes, Floor, Progress], Mapping[str, Mapping[str, object]]]
 """From the plan in `Begin`, the floor and the progress of this process to the edges and settings of the actors here."""
-
-
-def hold_lifeline(parent: int) -> None:
-    """End with the process `parent`, which started this one: not even its SIGKILL leaves an orphan.
-
-    Set by the child itself, because code between fork and exec is not safe in a parent with threads.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(0)
 
 
 def run(name: str, trunk_fd: int, parent: int, the_map: Map, build: Build) -> int:
