@@ -80,6 +80,7 @@ class Session:
         self._desk = Desk(first_generation)
         backoff = Backoff(plan.retry, random)
         self.line = LineMachine(self._desk, plan.update, plan.service, backoff, self._on_lost)
+        self.line.was_live = devices.listening  # an earlier session was: the microphone stays open meanwhile
         self.turn = TurnMachine(
             self._desk, push_to_talk=plan.push_to_talk, first_turn=first_turn, on_stall=self._on_stall
         )

@@ -678,6 +678,16 @@ def test_the_next_incarnation_of_the_session_knows_what_is_muted_and_open() -> N
     assert heir.devices.loudspeaker == DeviceStatus("loud", DeviceState.OPEN)
 
 
+def test_the_microphone_stays_open_while_the_session_is_replaced() -> None:
+    script = Script().live()
+    heir = Script(devices=script.devices)
+    assert heir.states() == [sg.CallState.RECONNECTING]
+    heir.live()
+    assert not [effect for effect in heir.effects if isinstance(effect, fx.ToCapture)]
+    heir.hears(sg.Stop())
+    assert fx.ToCapture(sg.Listen(on=False)) in heir.effects
+
+
 def test_local_speech_is_told_and_counted() -> None:
     script = Script().live()
     script.hears(sg.VoiceBegan(99.5))
