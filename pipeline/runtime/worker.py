@@ -23,6 +23,7 @@ from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
+from pipeline.runtime.supervisor import ActorState
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
 
 BEAT_S: Final = 0.1
@@ -67,7 +68,7 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
             leads=False, on_report=lambda _: None,
         )  # fmt: skip
         progress = Progress()
-        child = _Child(trunk, links, progress)
+        child = _Child(trunk, links, supervisor.new_states(actors), progress)
         arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor, progress))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
         async with trio.open_nursery() as nursery:
@@ -79,9 +80,10 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
 
 
 class _Child:
-    def __init__(self, trunk: Trunk, links: Links, progress: Progress) -> None:
+    def __init__(self, trunk: Trunk, links: Links, states: Mapping[str, ActorState], progress: Progress) -> None:
         self._trunk = trunk
         self._links = links
+        self._states = states
         self._progress = progress
         self.exit_code = 0
 
@@ -95,7 +97,7 @@ class _Child:
         """Run the actors until they end or the parent lets go."""
         self._tell(Ready())
         try:
-            await supervisor.run(actors, arguments, intensity=intensity, report=self._report)
+            await supervisor.run(actors, arguments, self._states, intensity=intensity, report=self._report)
         except SoundSystemHungError:
             await self._trunk.flush()
             os._exit(OUTAGE_EXIT)  # at once: whatever would be closed hangs
@@ -110,7 +112,8 @@ class _Child:
     async def beat(self) -> None:
         """Say that this process lives, for as long as it does."""
         while True:
-            self._tell(Beat(self._links.statistics(), self._progress.idle_s(trio.current_time())))
+            idle_s = self._progress.idle_s(trio.current_time())
+            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s))
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:

@@ -4,13 +4,13 @@ from typing import Final
 
 import trio
 
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
 from pipeline.server.audio_codec import Decoder
 from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.conversation import Conversation
 from pipeline.server.desk import Output
 from pipeline.server.engine_pool import EnginePool
-from pipeline.server.engines.interfaces import VoiceActivity
 from pipeline.server.generation import generate
 from pipeline.server.outbox import Outbox
 from pipeline.server.websocket import Disconnected, WebSocket

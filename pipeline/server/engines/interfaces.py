@@ -11,19 +11,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.realtime.events import Tool
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
-
-
-class VoiceActivity(Protocol):
-    """Tells speech from everything else in one stream of sound."""
-
-    hop_ms: float
-    """Length of the piece of sound that one probability speaks about."""
-
-    def process(self, pcm: bytes) -> list[float]:
-        """Take the next sound (any even number of bytes); a probability of speech, 0 to 1, per hop it completed."""
 
 
 class Recogniser(Protocol):
