@@ -19,6 +19,7 @@ from pipeline.server import work
 from pipeline.server.answers import MAX_OUT_OF_BAND
 from pipeline.server.items import MAX_ITEMS, MAX_KEPT_SOUND_BYTES
 from pipeline.server.session_settings import default_transcription_session
+from pipeline.server.tool_servers import MAX_LISTS
 from pipeline.server.transcriptions import MAX_AWAITED
 from pipeline.vocabulary.frames import BYTES_PER_MS
 from tests.official import flaw_of
@@ -76,12 +77,23 @@ SESSIONS: st.SearchStrategy[dict[str, Any]] = st.sampled_from([
     {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}},
     {"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}}},
     {"audio": {"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}}},
+    {"tools": [{"type": "mcp", "server_label": "town", "server_url": "https://town.example", "require_approval": "never"}]},
+    {"tools": [{"type": "mcp", "server_label": "town", "server_url": "https://town.example", "headers": {"X-Key": "x"}},
+               {"type": "function", "name": "look_up"}], "output_modalities": ["text"]},
     {"tracing": "auto", "truncation": {"type": "retention_ratio", "retention_ratio": 0.5}, "include": []},
 ])  # fmt: skip
 
 
 def _plausible(item_ids: st.SearchStrategy[str], response_ids: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     """Events a client may well send, about these items and responses."""
+    approvals = st.builds(
+        lambda item_id, approve: {
+            "type": "conversation.item.create",
+            "item": {"type": "mcp_approval_response", "approval_request_id": item_id, "approve": approve},
+        },
+        item_ids,
+        st.booleans(),
+    )
     references = item_ids.map(lambda item_id: {"type": "item_reference", "id": item_id})
     response = st.fixed_dictionaries(
         {},
@@ -97,6 +109,7 @@ def _plausible(item_ids: st.SearchStrategy[str], response_ids: st.SearchStrategy
     )
     positions = st.fixed_dictionaries({"content_index": st.integers(0, 1), "audio_end_ms": st.integers(0, 700)})
     return st.one_of(
+        approvals,
         st.integers(0, 700).map(lambda ms: {"type": "input_audio_buffer.append", "audio": _sound(ms)}),
         st.sampled_from(["input_audio_buffer.commit", "input_audio_buffer.clear"]).map(lambda kind: {"type": kind}),
         st.builds(lambda kind, changes: {"type": "session.update", "session": {"type": kind, **changes}},
@@ -157,6 +170,8 @@ class Run:
         self.response_ids = {"resp_none"}
         self.recognising: list[work.Recognise] = []
         self.generating: dict[str, work.Generate] = {}
+        self.listing: list[work.ListTools] = []
+        self.calling: dict[str, work.CallTool] = {}
         self.under_way: dict[str, type] = {}  # what the answer's last piece was, by response
         self.unheard_ms = 0.0
         self.take(bench.outputs)
@@ -184,7 +199,7 @@ class Run:
             assert refusal.error.message
 
     def shell(self) -> None:
-        match self.draw(st.sampled_from(["hear", "recognise", "generate", "generate", "wait"])):
+        match self.draw(st.sampled_from(["hear", "recognise", "generate", "generate", "list", "call", "wait"])):
             case "hear" if self.unheard_ms >= HOP_MS:
                 hops = int(self.unheard_ms / HOP_MS)
                 self.unheard_ms -= hops * HOP_MS
@@ -199,6 +214,14 @@ class Run:
                 self.work(heard)
             case "generate" if self.generating:
                 self.generate(self.draw(st.sampled_from(sorted(self.generating))))
+            case "list" if self.listing:
+                item_id = self.listing.pop(0).item_id
+                tools = [{"name": "look_up", "input_schema": {"type": "object"}}]
+                self.work(self.draw(st.sampled_from([work.ToolsListed(item_id, tools), work.ListingFailed(item_id)])))
+            case "call" if self.calling:
+                wanted = self.calling.pop(self.draw(st.sampled_from(sorted(self.calling))))
+                ids, error = (wanted.response_id, wanted.item_id), {"type": "tool_execution_error", "message": "no"}
+                self.work(self.draw(st.sampled_from([work.ToolAnswered(*ids, "42"), work.ToolFailed(*ids, error)])))
             case "wait":
                 self.bench.now += self.draw(st.sampled_from([0.01, 1.0, 8.0, 700.0]))
                 if self.bench.now >= self.bench.conversation.next_deadline_s():
@@ -208,7 +231,7 @@ class Run:
         """The next piece of an answer: sound follows words, arguments follow a call."""
         pieces: list[Any] = [
             work.GeneratedText(response_id, "Well, yes."),
-            work.GeneratedCall(response_id, "look_up"),
+            work.GeneratedCall(response_id, self.draw(st.sampled_from(["look_up", "town__look_up"]))),
             work.GenerationEnded(response_id),
             work.GenerationFailed(response_id, "no voice"),
         ]
@@ -251,6 +274,12 @@ class Run:
                     del self.generating[output.response_id]  # KeyError: it was not under way
                 case work.StopRecognising():
                     self.recognising = [each for each in self.recognising if each.utterance != output.utterance]
+                case work.ListTools():
+                    self.listing.append(output)
+                case work.CallTool():
+                    self.calling[output.item_id] = output
+                case work.StopCalling():
+                    del self.calling[output.item_id]  # KeyError: it was not under way
                 case work.Hangup():
                     self.over = True
                 case Event():
@@ -271,6 +300,7 @@ class Run:
         assert sum(len(entry.sound) for entry in conversation._desk.items) <= MAX_KEPT_SOUND_BYTES
         assert len(self.recognising) <= MAX_AWAITED
         assert len(self.generating) <= MAX_OUT_OF_BAND + 1
+        assert len(self.listing) <= MAX_LISTS
 
 
 @settings(max_examples=40, deadline=None)
