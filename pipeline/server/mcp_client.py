@@ -34,6 +34,7 @@ from pipeline.vocabulary.errors import (
     CredentialRefusedError,
     ServiceBusyError,
     ServiceRefusedError,
+    WireError,
 )
 
 LIST_DEADLINE_S: Final = 10.0
@@ -123,13 +124,13 @@ class _Talk:
         if version not in VERSIONS:
             raise nonsense("a version of the protocol that is not spoken here")
         self._headers[VERSION_HEADER] = version
-        async with self._post(notification("notifications/initialized")):
+        async with self._exchange("POST", notification("notifications/initialized")):
             pass
 
     async def ask(self, method: str, params: Json) -> Json:
         """The result of this request."""
         self._number += 1
-        async with self._post(request(self._number, method, params)) as (response, body):
+        async with self._exchange("POST", request(self._number, method, params)) as (response, body):
             if SESSION_HEADER in response.headers:
                 self._headers[SESSION_HEADER] = response.headers[SESSION_HEADER]
             reader = AnswerReader(response.headers.get("Content-Type", ""), self._number)
@@ -142,12 +143,16 @@ class _Talk:
     async def end(self) -> None:
         """Tell the server that its session is over, if it has named one; in a second at most, also when cancelled."""
         if SESSION_HEADER in self._headers:
-            with trio.move_on_after(CLOSE_DEADLINE_S, shield=True), suppress(httpx.TransportError):
-                await self._client.delete(self._url, headers=self._headers, follow_redirects=False)
+            with trio.move_on_after(CLOSE_DEADLINE_S, shield=True), suppress(httpx.TransportError, WireError):
+                async with self._exchange("DELETE"):
+                    pass
 
     @asynccontextmanager
-    async def _post(self, message: bytes) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
-        wanted = self._client.build_request("POST", self._url, headers=self._headers, content=message)
+    async def _exchange(
+        self, method: str, message: bytes | None = None
+    ) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
+        """One request and its response, whose body is read piece by piece."""
+        wanted = self._client.build_request(method, self._url, headers=self._headers, content=message)
         response = await self._client.send(wanted, stream=True, follow_redirects=False)
         body = response.aiter_raw()
         try:

@@ -164,8 +164,8 @@ class ResponseLife:
         self._desk.put(work.Generate(self.id, question, self.spoken_as, self.speed))
 
     def _tool_choice(self) -> str | ToolChoice | None:
-        """What has to be called was called in the first round, and at last there must be an answer."""
-        if not self._rounds:
+        """What has to be called is called first, if it was not approved before; at last there must be an answer."""
+        if not self._outputs:
             return self._brief.tool_choice
         return "none" if self._rounds >= MAX_ROUNDS or self._brief.tool_choice == "none" else "auto"
 

@@ -489,6 +489,15 @@ def test_a_call_that_needs_approval_is_a_request_and_made_when_approved(bench: A
     assert bench.last(Generate).ask.lines[-1] == Line("output", "paid", call_id=made.item_id)
 
 
+def test_what_had_to_be_called_is_not_called_again_after_its_approval(bench: Any) -> None:
+    use(bench, server(require_approval="always"))
+    bench.client(SessionUpdate(session=Session(type="realtime", tool_choice="required")))
+    decide(bench, requested(bench), approve=True)
+    made = bench.last(CallTool)
+    bench.work(ToolAnswered(made.response_id, made.item_id, "paid"))
+    assert bench.last(Generate).ask.tool_choice == "auto"
+
+
 def test_a_refusal_is_recorded_and_read_by_the_brain(bench: Any) -> None:
     use(bench, server(require_approval="always"))
     request_id = requested(bench)

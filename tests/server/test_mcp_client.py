@@ -137,6 +137,14 @@ async def test_nonsense_is_told_as_such(odd: Callable[[Json], Answer]) -> None:
     assert error_of(failed) == {"type": "protocol_error", "code": -32700, "message": failed.message}
 
 
+async def test_a_session_that_may_not_be_ended_by_us_is_no_trouble() -> None:
+    server = ToolServer()
+    server.odd[""] = answers(b"x" * (2 * MAX_ANSWER_BYTES), 405)
+    async with served(server) as tool:
+        assert await list_tools(tool)
+    assert server.methods[-1] == "DELETE"
+
+
 async def test_an_error_of_the_protocol_is_told_with_its_code() -> None:
     server = ToolServer()
     error = {"code": -32602, "message": "Unknown tool: " + "x" * 10_000}
@@ -212,8 +220,12 @@ async def test_a_server_that_hangs_is_given_up(method: str, autojump_clock: Mock
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/mcp", "http://127.0.0.1:0/", "https://exa_mple..test/", "http://[::1]:1"]
-)
+    "url",
+    [
+        "http://127.0.0.1:1/mcp", "http://127.0.0.1:0/", "http://[::1]:1", "https://exa_mple..test/", "https://xn--/",
+        "https://127.0.0.1:99999/", "https://127.0.0.1:port/", "https://127.0.0.1:1/a%zz?b#c",
+    ],
+)  # fmt: skip
 async def test_a_server_that_is_not_there_is_told(url: str) -> None:
     with pytest.raises(ConnectionLostError):
         await list_tools(Tool(type="mcp", server_url=url))
