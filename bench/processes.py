@@ -21,11 +21,12 @@ def kept_bytecode() -> Iterator[dict[str, str]]:
     """An environment in which compiled modules are kept from one start to the next, as in any installation.
 
     Some machines forbid it (PYTHONDONTWRITEBYTECODE), and then every start would pay for compiling every module. The
-    folder is new, so the first start of each kind fills it and must not count.
+    folder is new, so the first start of each kind fills it and must not count; it is the runtime directory as well, so
+    that a daemon of this machine is not in the way.
     """
     with tempfile.TemporaryDirectory(prefix="talkwire-bench-") as folder:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        yield environment | {"PYTHONPYCACHEPREFIX": folder}
+        yield environment | {"PYTHONPYCACHEPREFIX": folder, "XDG_RUNTIME_DIR": folder}
 
 
 class Started(NamedTuple):

@@ -1,32 +1,43 @@
 """Settings, the map and the edges become a running endpoint."""
 
-import traceback
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Final
 
+import msgspec
+import trio
+
 from pipeline import topology
+from pipeline.child import audio_devices, audio_edges, audio_plan
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
-from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.realtime.session_config import session_update
-from pipeline.runtime import graph, supervisor
+from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
-from pipeline.runtime.local_link import open_local_links
-from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, TalkwireError, Verdict
+from pipeline.runtime.graph import Placement
+from pipeline.runtime.health import Health
+from pipeline.runtime.links import Links, open_links
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.reports import Beat
+from pipeline.runtime.supervisor import Incident
+from pipeline.vocabulary.errors import ConfigurationError, Fault, Problem, Verdict
 from pipeline.vocabulary.settings import AudioSettings, Settings
-from pipeline.vocabulary.signals import FaultNotice, Notice, Secret
+from pipeline.vocabulary.signals import Adopt, Command, FaultNotice, Notice, Secret
 
+MIC: Final = "mic"
+"""The link that every captured frame goes through."""
 ATTEMPTS_MAX: Final = 1_000_000_000
 """Connection attempts that one incarnation of the session can number: at 15 a minute more than a century."""
-TAIL_MARGIN_S: Final = 1.5
-"""s a recording is followed by beyond the service's own silence window, so that its end is noticed."""
+MAIN: Final = worker.PARENT
+"""This process; the others are its children."""
 
 
 class Edges:
@@ -57,11 +68,9 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
     _demand_two_files(settings.audio)
     if isinstance(settings.audio.input, str) and settings.audio.input.startswith("wav:"):
         demand_readable(Path(settings.audio.input[4:]))
-    tail_s = settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S
     model = settings.conversation.model
     return Edges(
-        input_device(settings.audio.input, tail_s=tail_s),
-        output_device(settings.audio.output),
+        *audio_devices(audio_plan(settings)),
         WebSocketConnector(settings.service, model=model),
         TokenClient(settings.token, model=model, key=key),
         commands,
@@ -69,41 +78,95 @@ def real_edges(settings: Settings, key: Secret | None, commands: CommandSource) 
 
 
 async def run_endpoint(
-    settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+    settings: Settings,
+    *,
+    key: Secret | None,
+    notify: Callable[[Notice], None],
+    commands: CommandSource,
+    health: Health,
 ) -> None:
     """Run the endpoint in the real world; as `run`.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
-    await run(settings, real_edges(settings, key, commands), notify)
+    placement = topology.PLACEMENTS[settings.runtime.placement]
+    await run(settings, real_edges(settings, key, commands), notify, placement, health=health)
 
 
-async def run(settings: Settings, edges: Edges, notify: Callable[[Notice], None]) -> None:
+async def run(
+    settings: Settings,
+    edges: Edges,
+    notify: Callable[[Notice], None],
+    placement: Placement = topology.SINGLE,
+    *,
+    health: Health | None = None,
+    dice: Random | None = None,
+) -> None:
     """Run the endpoint until its call is over.
 
     Args:
         settings: all of them.
         edges: the world.
         notify: is told what happens; must neither wait nor raise.
+        placement: actor → process. Who lives in another process makes edges of its own from the settings.
+        health: is kept up to date, for who wants to know.
+        dice: of the backoff; a simulation gives seeded ones.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
     """
-    graph.check(topology.ACTORS, topology.LINKS, topology.SINGLE, topology.INSEPARABLE)
+    graph.check(topology.ACTORS, topology.LINKS, placement, topology.INSEPARABLE)
     floor = Floor()
-    with open_local_links(topology.LINKS, floor) as links:
-        ends = {name: (link.sender, link.receiver) for name, link in links.items()}
-        arguments = graph.bind(
-            topology.ACTORS, topology.LINKS, ends, _settings_of_actors(settings, edges, floor, notify)
-        )
-        intensity = RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
+    health = health or Health()
+    with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
+        here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
+        dice = dice or Random()  # noqa: S311 - of a backoff, not of a secret
+        given = _edges_of_actors(settings, edges, floor, notify, health.progress, dice)
+        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
+        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
 
-        def report(incident: supervisor.Incident) -> None:
-            if not (isinstance(incident.error, TalkwireError) and incident.error.verdict is Verdict.STOP):
+        def report(incident: Incident) -> None:
+            if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        await supervisor.run(topology.ACTORS, arguments, intensity=intensity, report=report)
+        children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
+        health.children += children
+        try:
+            async with trio.open_nursery() as nursery:
+                for child in children:
+                    nursery.start_soon(_keep_child, child, settings, links, floor, report)
+                await supervisor.run(here, arguments, intensity=_intensity(), report=report)
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            raise supervisor.most_telling(group) from None
+
+
+async def _keep_child(
+    state: processes.ChildState, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
+) -> None:
+    captured = epoch = 0
+
+    def plan(last: Beat | None) -> bytes:
+        """Frames are numbered on over a death, so that those it took with it are missed and counted."""
+        nonlocal captured, epoch
+        captured += sum(link.sent for link in last.links if link.name == MIC) if last else 0
+        epoch += 1
+        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
+
+    await processes.supervise(
+        processes.ChildSpec(state.name, [sys.executable, "-m", "pipeline.child", state.name]),
+        state,
+        links,
+        floor,
+        plan=plan,
+        intensity=_intensity(),
+        report=report,
+    )
+
+
+def _intensity() -> RestartIntensity:
+    return RestartIntensity(topology.RESTARTS_MAX, topology.RESTART_PERIOD_S)
 
 
 def _demand_two_files(audio: AudioSettings) -> None:
@@ -116,8 +179,13 @@ def _demand_two_files(audio: AudioSettings) -> None:
         )
 
 
-def _settings_of_actors(
-    settings: Settings, edges: Edges, floor: Floor, notify: Callable[[Notice], None]
+def _edges_of_actors(
+    settings: Settings,
+    edges: Edges,
+    floor: Floor,
+    notify: Callable[[Notice], None],
+    progress: Progress,
+    dice: Random,
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
     plan = SessionPlan(
@@ -128,33 +196,47 @@ def _settings_of_actors(
         service=settings.service,
         retry=settings.retry,
     )
-    frame_ms = settings.audio.frame_ms
     incarnations = count()
+    commands = _Commands(edges.commands)
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
-        dice = Random()  # noqa: S311 - of a backoff, not of a secret
-        return Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        session = Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        if commands.adopted is not None:
+            session.adopt(commands.adopted)
+        return session
 
     return {
-        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": edges.commands},
+        "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor},
-        "decoder": {"frame_ms": frame_ms},
-        "playback": {
-            "device": edges.loudspeaker, "floor": floor, "frame_ms": frame_ms, "fade_ms": settings.audio.fade_ms,
-        },
-        "capture": {"device": edges.microphone, "frame_ms": frame_ms, "push_to_talk": push_to_talk},
-    }  # fmt: skip
+        "decoder": {"frame_ms": settings.audio.frame_ms},
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor, progress),
+    }
 
 
-def _told(incident: supervisor.Incident) -> FaultNotice:
-    """An incident as people are told it: the text of a foreign error may hold anything, also speech or a secret."""
-    message = f"actor {incident.actor} {incident.what}"
-    if isinstance(incident.error, TalkwireError):
-        message += f": {incident.error.message}"
-    elif incident.error is not None:
-        place = traceback.extract_tb(incident.error.__traceback__)[-1]
-        message += f": {type(incident.error).__name__} in {Path(place.filename).name}:{place.lineno}"
+class _Commands:
+    """What steers the call (CommandSource), and what its next session has to know of it.
+
+    Attributes:
+        adopted: the settings that came last.
+    """
+
+    def __init__(self, source: CommandSource) -> None:
+        self._source = source
+        self.adopted: Settings | None = None
+
+    async def commands(self) -> AsyncGenerator[Command, None]:
+        """Pass the commands on."""
+        async with aclosing(self._source.commands()) as commands:
+            async for command in commands:
+                if isinstance(command, Adopt):
+                    self.adopted = command.settings
+                yield command
+
+
+def _told(incident: Incident) -> FaultNotice:
+    """An incident as people are told it."""
+    message = f"{incident.who} {incident.what}" + (f": {incident.fault.message}" if incident.fault else "")
     fault = Fault(kind="Actor", verdict=Verdict.RESTART, cause=incident.what, message=message)
     return FaultNotice(fault, retry_in_s=None)

@@ -102,4 +102,10 @@ INSEPARABLE: Final = (("capture", "playback"),)
 """They share a device and its clock; the echo canceller needs both sides of it."""
 
 SINGLE: Final[Placement] = {actor.name: "main" for actor in ACTORS}
-"""Everything in one process: tests, simulation, and for now the daemon."""
+"""Everything in one process: tests and simulation."""
+
+DAEMON: Final[Placement] = {**SINGLE, "capture": "audio", "playback": "audio"}
+"""Sound apart from everything that could make it stutter, and from what only a kill cures (design §4)."""
+
+PLACEMENTS: Final = {"single": SINGLE, "daemon": DAEMON}
+"""By the name that the setting `runtime.placement` gives."""

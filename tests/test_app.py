@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,13 +18,17 @@ from msgspec import structs
 from trio.testing import MockClock
 
 from pipeline import app, topology
+from pipeline.core import effects as fx
 from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
-from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer, SyntheticMicrophone, tone
+from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
+from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
 from pipeline.runtime import graph
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
@@ -411,3 +416,16 @@ def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:
     settings = load(overrides=[f"audio.input=wav:{path}", f"audio.output=wav:{tmp_path}/../{tmp_path.name}/call.wav"])
     with pytest.raises(ConfigurationError, match=r"audio\.output: is the same file"):
         app.real_edges(settings, None, Commands())
+
+
+async def test_a_session_that_is_started_again_goes_on_with_the_settings_adopted() -> None:
+    louder = load((), ["audio.volume=0.25"])
+    edges = app.Edges(
+        SyntheticMicrophone([tone(0.1)]), SimulatedLoudspeaker(), SimulatedConnector(), ScriptedTokenSource([minted()]),
+        Commands((0, sg.Adopt(louder))),
+    )  # fmt: skip
+    given = app._edges_of_actors(load(), edges, Floor(), lambda _: None, Progress(), Random(1))["session"]
+    machine, commands = cast("Any", given["machine"]), cast("Any", given["commands"])
+    assert [command async for command in commands.commands()] == [sg.Adopt(louder)]
+    loudspeaker_is_back = machine(0).handle(sg.OutputOpened("none:"), 0.0)
+    assert fx.ToPlayback(sg.SetVolume(0.25)) in loudspeaker_is_back

@@ -15,7 +15,7 @@ README = Path(__file__).parent.parent / "README.md"
 def pictures() -> dict[str, str]:
     delays = "\n".join(map(str, graph.delays(topology.ACTORS, topology.LINKS)))
     return {
-        "map": f"```mermaid\n{graph.mermaid(topology.ACTORS, topology.LINKS, topology.SINGLE)}```",
+        "map": f"```mermaid\n{graph.mermaid(topology.ACTORS, topology.LINKS, topology.DAEMON)}```",
         "delays": f"```\n{delays}\n```",
         "line": f"```mermaid\n{mermaid(LINE)}\n```",
         "talk": f"```mermaid\n{mermaid(TURN)}\n```",

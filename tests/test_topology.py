@@ -1,9 +1,12 @@
+import pytest
+
 from pipeline import topology
 from pipeline.runtime import graph
 
 
-def test_the_map_can_be_started() -> None:
-    graph.check(topology.ACTORS, topology.LINKS, topology.SINGLE, topology.INSEPARABLE)
+@pytest.mark.parametrize("placement", topology.PLACEMENTS.values(), ids=topology.PLACEMENTS)
+def test_the_map_can_be_started(placement: graph.Placement) -> None:
+    graph.check(topology.ACTORS, topology.LINKS, placement, topology.INSEPARABLE)
 
 
 def test_captured_speech_queues_at_most_as_long_as_promised() -> None:

@@ -1,12 +1,14 @@
 """Capture: the microphone's blocks become numbered frames. The device is open only while the session listens."""
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 import trio
 
 from pipeline.edges.interfaces import InputBlock, InputDevice
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.vocabulary.errors import AudioFileError, DeviceError
+from pipeline.runtime.progress import Progress
+from pipeline.vocabulary.errors import AudioFileError, DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import BYTES_PER_MS, AudioFrame
 from pipeline.vocabulary.signals import (
     Activity,
@@ -32,9 +34,15 @@ async def capture(
     device: InputDevice,
     frame_ms: int,
     push_to_talk: bool,
+    progress: Progress,
+    first_seq: int = 0,
+    epoch: int = 0,
 ) -> None:
-    """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through."""
-    microphone = _Microphone(frames, activity, device, frame_ms, push_to_talk=push_to_talk)
+    """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through.
+
+    Frames are numbered from `first_seq`; `epoch` counts the lives of the process.
+    """
+    microphone = _Microphone(frames, activity, device, frame_ms, progress, first_seq, epoch, push_to_talk=push_to_talk)
     await activity.send(InputReady())
     async with trio.open_nursery() as nursery:
         listening: trio.CancelScope | None = None
@@ -62,6 +70,9 @@ class _Microphone:
         activity: Sender[Activity],
         device: InputDevice,
         frame_ms: int,
+        progress: Progress,
+        first_seq: int,
+        epoch: int,
         *,
         push_to_talk: bool,
     ) -> None:
@@ -69,8 +80,10 @@ class _Microphone:
         self._activity = activity
         self._device = device
         self._frame_ms = frame_ms
+        self._progress = progress
         self._push_to_talk = push_to_talk
-        self._seq = 0
+        self._seq = first_seq
+        self._epoch = epoch
         self._let_through = not push_to_talk
         self._talking = not push_to_talk
 
@@ -88,11 +101,12 @@ class _Microphone:
                     async with self._device.open(self._frame_ms) as blocks:
                         told = False
                         await self._activity.send(InputOpened(self._device.name))
-                        async for block in blocks:
-                            await self._take(block)
+                        await self._hear(blocks)
                 except AudioFileError as error:
                     await self._activity.send(InputFailed(error.fault()))
                     return
+                except SoundSystemHungError:
+                    raise  # this process has to end
                 except DeviceError as error:
                     if not told:
                         await self._activity.send(InputFailed(error.fault()))
@@ -101,6 +115,15 @@ class _Microphone:
                 else:
                     await self._end()
                     return
+
+    async def _hear(self, blocks: AsyncIterator[InputBlock]) -> None:
+        self._progress.made()  # from now on the device owes a block
+        try:
+            async for block in blocks:
+                self._progress.made()
+                await self._take(block)
+        finally:
+            self._progress.paused()
 
     async def _take(self, block: InputBlock) -> None:
         talking = self._talking  # once: the key may be released while the frame is on its way
@@ -117,5 +140,5 @@ class _Microphone:
         await self._activity.send(InputEnded(self._seq))
 
     async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool) -> None:
-        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn))
+        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch))
         self._seq += 1

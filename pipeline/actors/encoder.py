@@ -9,4 +9,6 @@ async def encoder(frames: Receiver[AudioFrame], packets: Sender[EncodedFrame]) -
     """Encode every frame; the service's format is ours (24 kHz mono s16le), so only its wrapping changes."""
     async for frame in frames:
         message = encode_append(frame.pcm)
-        await packets.send(EncodedFrame(frame.seq, frame.captured_s, message, frame.duration_ms, frame.ends_turn))
+        await packets.send(
+            EncodedFrame(frame.seq, frame.captured_s, message, frame.duration_ms, frame.ends_turn, frame.epoch)
+        )

@@ -124,6 +124,7 @@ class _Line:
         self._uncommitted_ms = 0.0
         self._garbage: deque[float] = deque(maxlen=GARBAGE_MAX)
         self._begun: int = 0
+        self._last_delta: ev.ResponseOutputAudioDelta | None = None
 
     # what intents ask
 
@@ -237,8 +238,9 @@ class _Line:
 
     def _take_sound(self, event: ev.ResponseOutputAudioDelta) -> None:
         turn = self._turns.find(event.response_id)
-        if not turn:
-            return  # late: its response is over
+        if not turn or event == self._last_delta:
+            return  # late: its response is over; or the very same event, said twice
+        self._last_delta = event
         now = trio.current_time()
         if turn > self._begun:
             self._begun = turn

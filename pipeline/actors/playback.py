@@ -10,7 +10,7 @@ from pipeline.dsp.fade import fade_out, ramp
 from pipeline.dsp.level import first_audible_sample
 from pipeline.edges.interfaces import OutputDevice, OutputRequest, OutputStream
 from pipeline.runtime.ports import FloorView, Receiver, Sender
-from pipeline.vocabulary.errors import DeviceError
+from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
 from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputFailed, OutputOpened, Playout, SetVolume
 
@@ -48,6 +48,8 @@ async def playback(
                 told = False
                 await flushed.send(OutputOpened(device.name))
                 await _play(stream, loudspeaker, frames, commands, heard, flushed, floor)
+        except SoundSystemHungError:
+            raise  # this process has to end
         except DeviceError as error:
             if not told:
                 await flushed.send(OutputFailed(error.fault()))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -60,7 +61,7 @@ def demo(
     question = _placeable((input_ or shipped("questions") / "opening_hours.wav").absolute())
     output = _folder(_placeable(output.absolute()))
     arguments = [f"--config={path.absolute()}" for path in files] + [f"--set={override}" for override in set_]
-    with open_programs() as start:
+    with TemporaryDirectory(prefix="talkwire-") as private, open_programs() as start:
         server, backend, endpoint = _start(settings, arguments, start)
 
         # Only now, while the programs load theirs: our own heavy libraries.
@@ -81,6 +82,7 @@ def demo(
             question=question,
             question_s=len(read_wav(question)) / BYTES_PER_MS / 1000,
             output=output,
+            private=Path(private),
             push_to_talk=push_to_talk,
         )
         record = CallRecord()

@@ -32,6 +32,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: who asks.
         question: the recording, and its length.
         output: the folder for everything that is written; it exists.
+        private: the endpoint's runtime directory, so that it never meets the daemon of this machine.
         push_to_talk: a key ends the question, not silence.
     """
 
@@ -42,6 +43,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
     question: Path
     question_s: float
     output: Path
+    private: Path
     push_to_talk: bool
 
 
@@ -110,9 +112,12 @@ async def _configure(dialogue: Dialogue, followers: dict[str, Follower], nursery
         nursery.start_soon(backend.watch)
         dialogue.backend.configure(toml({"tokens": {"host": "127.0.0.1", **provider}}))
         token = {"source": "backend", "url": f"http://127.0.0.1:{await backend.until('ready')}/realtime/token"}
+        runtime = {"directory": str(dialogue.private)}
         audio = {"input": f"wav:{dialogue.question}", "output": f"wav:{dialogue.output / 'reply.wav'}"}
         turn = {"mode": "push_to_talk"} if dialogue.push_to_talk else {}
-        dialogue.endpoint.configure(toml({"service": service, "token": token, "audio": audio, "turn": turn}))
+        dialogue.endpoint.configure(
+            toml({"runtime": runtime, "service": service, "token": token, "audio": audio, "turn": turn})
+        )
     if starting.cancelled_caught:
         raise ConnectionLostError(f"the programs were not ready within {START_S:.0f} s", cause="timeout")
 

@@ -9,27 +9,29 @@ from pipeline.cli import INTERRUPTED
 from pipeline.runtime.clock import HostClock
 from pipeline.vocabulary.errors import TalkwireError
 
+Act = Callable[[], None]
 GRACE_S = 4.0  # s between the first signal and the end by force; supervisors and people give five
 
 
-def perform(work: Callable[[], Awaitable[None]], *, stop: Callable[[], None] | None = None) -> int:
+def perform(work: Callable[[], Awaitable[None]], *, stop: Act | None = None, insist: Act | None = None) -> int:
     """Run `work` to its end; the exit code is 0, or 130 after SIGINT.
 
     The first SIGINT or SIGTERM calls `stop`, which asks `work` to end within 4 s; a second one, or no `stop`, ends it
-    at once. What goes wrong while it is being stopped is not reported: it was told to end.
+    at once, and `insist` ends what could hold that up. What goes wrong while it is being stopped is not reported: it
+    was told to end.
 
     Raises:
         TalkwireError: `work` raised it, alone or as the first of several at once.
     """
-    return trio.run(_perform, work, stop, clock=HostClock())
+    return trio.run(_perform, work, stop, insist, clock=HostClock())
 
 
-async def _perform(work: Callable[[], Awaitable[None]], stop: Callable[[], None] | None) -> int:
+async def _perform(work: Callable[[], Awaitable[None]], stop: Act | None, insist: Act | None) -> int:
     told: list[int] = []
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, told, stop, nursery.cancel_scope)
+                nursery.start_soon(_obey, signals, told, stop, insist, nursery.cancel_scope)
                 await work()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -42,12 +44,14 @@ async def _perform(work: Callable[[], Awaitable[None]], stop: Callable[[], None]
 
 
 async def _obey(
-    signals: AsyncIterator[int], told: list[int], stop: Callable[[], None] | None, scope: trio.CancelScope
+    signals: AsyncIterator[int], told: list[int], stop: Act | None, insist: Act | None, scope: trio.CancelScope
 ) -> None:
     async for number in signals:
         told.append(number)
         if stop is None or len(told) > 1:
             scope.cancel()
+            if insist is not None:
+                insist()
         else:
             stop()
             scope.deadline = trio.current_time() + GRACE_S

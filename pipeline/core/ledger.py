@@ -19,13 +19,16 @@ class Ledger:
         self._keep_s = keep_s
         self._spool: deque[EncodedFrame] = deque()
         self._next_seq: int | None = None
+        self._epoch = 0
         self._sent = 0
         self._dropped: Counter[str] = Counter()
 
     def add(self, frame: EncodedFrame, now: float) -> None:
-        """Take a frame in. A jump in its number means that link `mic` dropped the ones between."""
+        """Take a frame in. A jump in its number: link `mic` dropped those between, or a process took them with it."""
         if self._next_seq is not None and frame.seq > self._next_seq:
-            self._dropped["mic_full"] += frame.seq - self._next_seq
+            reason = "mic_full" if frame.epoch == self._epoch else "audio_died"
+            self._dropped[reason] += frame.seq - self._next_seq
+        self._epoch = frame.epoch
         self._next_seq = frame.seq + 1  # a lower number is a restarted capture: it counts from zero again
         self._spool.append(frame)
         self.expire(now)

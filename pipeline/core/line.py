@@ -13,9 +13,10 @@ from pipeline.core.retry import Backoff
 from pipeline.core.service_fault import error_fault, is_benign, session_fault
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
+from pipeline.realtime.session_config import without_voice
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.errors import Fault, Verdict
-from pipeline.vocabulary.settings import ServiceSettings
+from pipeline.vocabulary.settings import RetrySettings, ServiceSettings
 
 DRAIN_S: Final = 2.0
 """Longest wait for network to close the socket and render its books."""
@@ -117,6 +118,7 @@ class LineMachine(Machine[Line, On]):
         self._on_lost = on_lost
         self._secrets_refused = 0
         self._secret: sg.Secret | None = None
+        self._sent: ev.SessionUpdate | None = None
 
     @property
     def is_live(self) -> bool:
@@ -188,6 +190,13 @@ class LineMachine(Machine[Line, On]):
         self.fault = fault
         self.on(On.STOP)
 
+    def adopt(self, update: ev.SessionUpdate, retry: RetrySettings) -> None:
+        """Go on with other settings; a session that is live is told of them."""
+        self._update = update
+        self._backoff.adopt(retry)
+        if self.is_live:
+            self._send_change()
+
     # actions
 
     def _ask_token(self) -> None:
@@ -206,7 +215,13 @@ class LineMachine(Machine[Line, On]):
         self.desk.set_timer("line", self._service.configure_deadline_s)
 
     def _send_settings(self) -> None:
+        self._sent = self._update
         self.desk.send(self._update)
+
+    def _send_change(self) -> None:
+        if self._update != self._sent:
+            self._sent = self._update
+            self.desk.send(without_voice(self._update))
 
     def _go_live(self) -> None:
         self.desk.drop_timer("line")
@@ -214,6 +229,7 @@ class LineMachine(Machine[Line, On]):
         self._secrets_refused = 0
         self.live_since_s = self.desk.now
         self.desk.tell(ex.Flow(self.desk.generation))
+        self._send_change()  # changed while the session was being configured
         if not self.was_live:
             self.was_live = True
             self.desk.decide(fx.ToCapture(sg.Listen(on=True)))

@@ -7,6 +7,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from random import Random
 
+import msgspec
+
 from pipeline.vocabulary.errors import Fault, Verdict
 from pipeline.vocabulary.settings import RetrySettings
 
@@ -59,6 +61,10 @@ class Backoff:
         self._healthy_since_s: float | None = None
         self._not_before_s = -math.inf
 
+    def adopt(self, settings: RetrySettings) -> None:
+        """Go on with other pauses; the attempts of a minute stay as many as they were."""
+        self._settings = msgspec.structs.replace(settings, attempts_per_minute=self._settings.attempts_per_minute)
+
     @property
     def failures(self) -> int:
         """Failures since the last reset."""
@@ -84,16 +90,28 @@ class Backoff:
         if self._healthy_since_s is not None and now_s - self._healthy_since_s >= self._settings.reset_after_s:
             self._failures, self._range_s = 0, self._settings.first_s
         self._healthy_since_s = None
-        pause_s = 0.0 if loss is Loss.CUT and self._failures == 0 else self._draw_s(loss)
+        pause_s = 0.0 if loss is Loss.CUT and self._failures == 0 else self._draw_s(loss, now_s)
         self._failures += 1
         self._not_before_s = now_s + max(pause_s, SPACING_S, self._as_asked_s(fault.retry_after_s))
         return self.earliest_s(now_s)
 
-    def _draw_s(self, loss: Loss) -> float:
+    def _draw_s(self, loss: Loss, now_s: float) -> float:
         cap_s = self._settings.busy_cap_s if loss is Loss.BUSY else self._settings.cap_s
         pause_s = self._random.uniform(0, min(self._range_s, cap_s))
+        if self._range_s >= cap_s:
+            pause_s = max(pause_s, min(self._share_s(now_s), cap_s))
         self._range_s = min(self._range_s * 2, max(self._settings.cap_s, self._settings.busy_cap_s))
         return pause_s
+
+    def _share_s(self, now_s: float) -> float:
+        """What is left of the minute, shared out among the attempts left in it.
+
+        An outage that lasts must not use them up early: the wait for the minute to end would be longer than `cap_s`,
+        and the network may be back meanwhile.
+        """
+        recent = [at_s for at_s in self._attempts if now_s - at_s < _WINDOW_S]
+        left = self._settings.attempts_per_minute - len(recent)
+        return (recent[0] + _WINDOW_S - now_s) / (left + 1) if recent else 0.0
 
     def _as_asked_s(self, retry_after_s: float | None) -> float:
         if retry_after_s is None:

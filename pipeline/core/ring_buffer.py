@@ -19,7 +19,7 @@ class RingStatistics(msgspec.Struct, frozen=True):
     Attributes:
         underruns: reads that found too little.
         underrun_samples: zeros handed out in place of what was missing.
-        overwritten: samples nobody read in time.
+        overwritten: samples nobody read, in time or at all.
     """
 
     capacity: int
@@ -32,7 +32,7 @@ class RingStatistics(msgspec.Struct, frozen=True):
 
 
 class RingBuffer:
-    """A ring of 16-bit mono samples.
+    """A ring of 16-bit samples. Interleaved channels stay together if all lengths and the capacity are multiples.
 
     Args:
         capacity: samples; the bound of what it holds.
@@ -55,6 +55,21 @@ class RingBuffer:
     def held(self) -> int:
         """Samples ready to be read."""
         return max(0, min(self._written - self._position, self._capacity))
+
+    @property
+    def position(self) -> int:
+        """Number of the oldest sample that can still be read; the first ever written is number 0."""
+        return max(self._position, self._claimed - self._capacity)
+
+    @property
+    def due(self) -> int:
+        """How many samples, zeros included, reads hand out before the next one written: its number to the reader."""
+        return self._written + self._underrun_samples
+
+    def skip(self, position: int) -> None:
+        """Leave out what comes before sample number `position`. The reader's thread only; what is past stays past."""
+        skipped = min(max(0, position - self.position), self.held)
+        self._position = self.position + skipped
 
     def write(self, pcm: bytes | bytearray | memoryview) -> None:
         """Append samples; what does not fit overwrites the oldest. The writer's thread only; never waits."""

@@ -17,9 +17,10 @@ from pipeline.core.retry import Backoff
 from pipeline.core.turn import Turn, TurnMachine
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
+from pipeline.realtime.session_config import session_update
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.errors import Fault, Verdict
-from pipeline.vocabulary.settings import RetrySettings, ServiceSettings
+from pipeline.vocabulary.settings import RetrySettings, ServiceSettings, Settings
 
 LAST_WORD_S: Final = 2.0
 """A finite input has ended and nothing happens: so long may the service still find speech in what it was sent."""
@@ -119,11 +120,19 @@ class Session:
                 self._on_playout(signal)
             case sg.InputReady() | sg.InputOpened() | sg.InputEnded() | sg.InputFailed() | sg.SpeechEnd():
                 self._on_activity(signal)
-            case sg.PressTalk() | sg.ReleaseTalk() | sg.Stop():
+            case sg.PressTalk() | sg.ReleaseTalk() | sg.Adopt() | sg.Stop():
                 self._on_command(signal)
             case _:
                 raise AssertionError(f"{type(signal).__name__} is no signal of the session")
         return self._settle()
+
+    def adopt(self, settings: Settings) -> None:
+        """Use the settings that may change while the session lives (`core/reload`)."""
+        volume = settings.audio.volume
+        if volume != self._plan.volume:
+            self._desk.decide(fx.ToPlayback(sg.SetVolume(volume)))
+        self._plan = msgspec.structs.replace(self._plan, volume=volume)
+        self.line.adopt(session_update(settings), settings.retry)
 
     def _on_service(self, signal: ex.ServiceSignal) -> None:
         match signal:
@@ -183,6 +192,8 @@ class Session:
                 self.turn.press_key(is_live=self.line.is_live)
             case sg.ReleaseTalk():
                 self.turn.release_key()
+            case sg.Adopt(settings):
+                self.adopt(settings)
             case sg.Stop():
                 self.line.on(ln.On.STOP)
 

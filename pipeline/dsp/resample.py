@@ -36,6 +36,7 @@ class StreamResampler:
         self._converter = None if from_hz == to_hz else samplerate.Resampler(CONVERTER, channels=1)
         self._taken = 0
         self._given = 0
+        self._holds_silence = True
 
     def process(self, pcm: bytes) -> bytes:
         """Resample the next block (s16le mono).
@@ -49,9 +50,32 @@ class StreamResampler:
         if self._converter is None or not samples.size:
             return pcm
         self._taken += samples.size
+        self._holds_silence = False
         resampled = self._converter.process(samples.astype(np.float32), self.to_hz / self.from_hz)
         self._given += resampled.size
         return to_pcm(resampled)
+
+    def process_silence(self, samples: int) -> bytes:
+        """As `process` of so many zeros, and no work where the filter holds nothing else.
+
+        Args:
+            samples: longer than the filter, 6 ms at most.
+        """
+        resampled, rest = divmod(samples * self.to_hz, self.from_hz)
+        if self._converter is None:
+            return bytes(2 * samples)
+        if self._holds_silence and self._given and not rest:
+            self._taken += samples
+            self._given += resampled
+            return bytes(2 * resampled)
+        silence = self.process(bytes(2 * samples))
+        self._holds_silence = True
+        return silence
+
+    @property
+    def pending(self) -> float:
+        """Samples the filter keeps back, counted at `to_hz`."""
+        return self._taken * self.to_hz / self.from_hz - self._given
 
     def flush(self) -> bytes:
         """The rest of the stream; all of it together is then `round(samples · to_hz / from_hz)` long. Starts anew."""
@@ -64,13 +88,34 @@ class StreamResampler:
         assert rest.size == missing, "libsamplerate kept more than it took"
         self._converter.reset()
         self._taken = self._given = 0
+        self._holds_silence = True
         return to_pcm(rest)
+
+
+class DriftingResampler:
+    """Resamples one mono stream at a ratio that may change from block to block: for two clocks that drift apart."""
+
+    def __init__(self) -> None:
+        self._converter = samplerate.Resampler(CONVERTER, channels=1)
+
+    def process(self, pcm: bytes, ratio: float) -> bytes:
+        """Resample the next block (s16le mono) to `ratio` times its length; the filter keeps its own length back once.
+
+        Raises:
+            ValueError: an odd number of bytes.
+        """
+        return to_pcm(self._converter.process(to_samples(pcm).astype(np.float32), ratio))
 
 
 def resample(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
     """Resample a whole mono recording; raises ValueError as StreamResampler does."""
     resampler = StreamResampler(from_hz, to_hz)
     return resampler.process(pcm) + resampler.flush()
+
+
+def spread(pcm: bytes, channels: int) -> bytes:
+    """One mono stream on every one of `channels` interleaved channels."""
+    return pcm if channels == 1 else to_samples(pcm).repeat(channels).tobytes()
 
 
 def to_mono(pcm: bytes, channels: int) -> bytes:
@@ -84,4 +129,7 @@ def to_mono(pcm: bytes, channels: int) -> bytes:
     samples = to_samples(pcm)
     if samples.size % channels:
         raise ValueError(f"pcm must hold whole frames of {channels} channels, not {samples.size} samples")
-    return pcm if channels == 1 else to_pcm(samples.reshape(-1, channels).mean(axis=1))
+    if channels == 1:
+        return pcm
+    lanes = samples.reshape(-1, channels).T.astype(np.float32)  # summed along the samples: ten times faster than across
+    return to_pcm(lanes.sum(axis=0) / channels)

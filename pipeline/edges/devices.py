@@ -1,42 +1,54 @@
-"""From `audio.input` and `audio.output` to devices. A list is tried in order, each time the device is opened."""
+"""From `audio.input` and `audio.output` to devices. A list is tried in order; a better one is taken when it is back."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from difflib import get_close_matches
 from itertools import cycle
 from pathlib import Path
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
+
+import trio
 
 from pipeline.dsp.level import last_speech_sample
 from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
-from pipeline.edges.simulated import SyntheticMicrophone, tone
+from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.edges.wav import TAIL_S, WavLoudspeaker, WavMicrophone, read_wav
 from pipeline.vocabulary.configuration import printable
-from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError, Problem
+from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError, Problem, SoundSystemHungError
 from pipeline.vocabulary.settings import DeviceList
 
 SYNTHETIC_SPEECH_S: Final = 2.0  # s of tone where `synthetic:` names no recording: as long as a short question
 SYNTHETIC_PAUSE_S: Final = 4.0  # s between two utterances: room for a short answer
 MAX_DEVICES: Final = 8  # entries of a list; every one that fails delays the rest
 
+ASK_S: Final = 3.0  # s between two looks for a better device; each starts a process
+ASK_MAX_S: Final = 60.0  # s between two when it was there and yet could not be opened
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-def input_device(setting: DeviceList, *, tail_s: float = TAIL_S) -> InputDevice:
+def input_device(
+    setting: DeviceList, *, tail_s: float = TAIL_S, sound_system: SoundSystem | None = None
+) -> InputDevice:
     """The microphone that `audio.input` names. Nothing is opened yet.
 
-    `wav:PATH` a recording once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a
-    tone, `synthetic:PATH` a recording, again and again with pauses.
+    `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recording
+    once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a
+    recording, again and again with pauses.
 
     Raises:
         ConfigurationError: lists every entry that cannot be used.
         AudioFileError: the recording of a `synthetic:PATH` cannot be read.
     """
+    cards = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], InputDevice]] = {
+        "device": lambda name: CardMicrophone(cards, name),
         "wav": lambda path: WavMicrophone(Path(path), tail_s=tail_s),
         "unix": lambda path: UnixMicrophone(Path(path)),
         "none": lambda _: SilentMicrophone(),
@@ -46,13 +58,18 @@ def input_device(setting: DeviceList, *, tail_s: float = TAIL_S) -> InputDevice:
     return devices[0] if len(devices) == 1 else FirstToOpen(devices)
 
 
-def output_device(setting: DeviceList) -> OutputDevice:
-    """The loudspeaker that `audio.output` names: `wav:PATH` a recorder · `unix:PATH` a socket · `none:` nobody hears.
+def output_device(setting: DeviceList, *, sound_system: SoundSystem | None = None) -> OutputDevice:
+    """The loudspeaker that `audio.output` names. Nothing is opened yet.
+
+    `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recorder ·
+    `unix:PATH` a socket · `none:` nobody hears.
 
     Raises:
         ConfigurationError: lists every entry that cannot be used.
     """
+    cards = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], OutputDevice]] = {
+        "device": lambda name: CardLoudspeaker(cards, name),
         "wav": lambda path: WavLoudspeaker(Path(path)),
         "unix": lambda path: UnixLoudspeaker(Path(path)),
         "none": lambda _: SilentLoudspeaker(),
@@ -74,11 +91,25 @@ class Openable(Protocol[T_co]):
         ...
 
 
+@runtime_checkable
+class Returning(Protocol):
+    """A device that can tell, without being opened, that it is back."""
+
+    async def is_back(self) -> bool:
+        """Whether it could be opened now; disturbs nothing."""
+        ...
+
+
 class FirstToOpen(Generic[T]):
-    """Several devices in the order they are wished for; each opening starts again with the best of them."""
+    """Several devices in the order they are wished for; each opening starts again with the best of them.
+
+    While a lesser one is open, those before it that can be asked are: when one is back, the open one fails with a
+    DeviceError, and the opening that answers this finds the better one.
+    """
 
     def __init__(self, devices: Sequence[Openable[T]]) -> None:
         self._devices = devices
+        self._ask_s = ASK_S
         self.name = " or ".join(device.name for device in devices)
         """All of them, until one was opened; then that one's."""
 
@@ -87,22 +118,56 @@ class FirstToOpen(Generic[T]):
         """The first device that opens.
 
         Raises:
-            DeviceError: none did, and one of them may come back.
+            DeviceError: none did, and one of them may come back; or a better one than the open one is back.
             AudioFileError: none did, and all of them are files.
         """
         failures: list[DeviceError | AudioFileError] = []
-        async with AsyncExitStack() as stack:
-            for device in self._devices:
+        for rank, device in enumerate(self._devices):
+            async with AsyncExitStack() as stack:
                 try:
                     opened = await stack.enter_async_context(device.open(frame_ms))
+                except SoundSystemHungError:
+                    raise  # in this process no card will open; another device would only hide it
                 except (DeviceError, AudioFileError) as error:
                     failures.append(error)
-                else:
-                    self.name = device.name
+                    continue
+                self.name = device.name
+                if rank == 0:
+                    self._ask_s = ASK_S
+                async with self._until_back(self._devices[:rank]):
                     yield opened
-                    return
+                return
         kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
         raise kind("; ".join(failure.message for failure in failures))
+
+    @asynccontextmanager
+    async def _until_back(self, better: Sequence[Openable[T]]) -> AsyncGenerator[None, None]:
+        """Ask for the better devices while the block runs, ever less often: one that is there may still not open."""
+        askable = [device for device in better if isinstance(device, Returning)]
+        if not askable:
+            yield
+            return
+        back: list[Openable[T]] = []
+
+        async def ask(scope: trio.CancelScope) -> None:
+            while not back:
+                await trio.sleep(self._ask_s)
+                back.extend([device for device in askable if await device.is_back()])
+            self._ask_s = min(2 * self._ask_s, ASK_MAX_S)
+            scope.cancel()
+
+        failures: list[BaseException] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, nursery.cancel_scope)
+                yield
+                nursery.cancel_scope.cancel()
+        except* (DeviceError, AudioFileError) as group:  # what the block raised, as if there were no nursery
+            failures += group.exceptions
+        if failures:
+            raise failures[0]
+        if back:
+            raise DeviceError(f"{back[0].name} is back")
 
 
 def _parse(field: str, setting: DeviceList, kinds: Mapping[str, Callable[[str], T]]) -> Iterator[T]:
@@ -122,8 +187,6 @@ def _complaint(entry: str, schemes: list[str]) -> str:
     """What is wrong with one entry, or an empty string."""
     scheme, colon, rest = entry.partition(":")
     known = ", ".join(f"{name}:" for name in schemes)
-    if colon and scheme == "device":
-        return f"sound cards (device:) come later; what works now: {known}"
     if not colon and entry.lower().endswith(".wav"):
         return f"a recording is named wav:{printable(entry)}"
     if not colon or scheme not in schemes:
@@ -132,12 +195,14 @@ def _complaint(entry: str, schemes: list[str]) -> str:
         return f"unknown kind of device {printable(scheme)}; {hint}"
     if scheme in {"wav", "unix"} and not rest:
         return f"{scheme}: needs a path, as in {scheme}:PATH"
+    if scheme == "device" and not rest.strip():
+        return "device: needs a name, as in device:default; talkwire devices lists them"
     if scheme == "none" and rest:
         return f"none: takes nothing behind the colon, not {printable(rest)}"
     return ""
 
 
-def _synthetic(path: str) -> SyntheticMicrophone:
+def _synthetic(path: str) -> InputDevice:
     if path:
         pcm = read_wav(Path(path))
         utterance = Sound(pcm, last_speech_sample(pcm))

@@ -17,11 +17,13 @@ class InputBlock(NamedTuple):
         pcm: s16le mono at RATE_HZ, `frame_ms` long (the last block of a finite input is padded with silence).
         captured_s: host clock when its first sample was heard.
         speech_end_s: a finite input's last speech sample lies in this block, at this host clock; else None.
+        far: what left the loudspeaker during that time, as long as `pcm`; None from a microphone that cannot know.
     """
 
     pcm: bytes
     captured_s: float
     speech_end_s: float | None = None
+    far: bytes | None = None
 
 
 class InputDevice(Protocol):

@@ -1,60 +1,24 @@
-"""Simulated twins of the edges, all on trio's clock: a scripted microphone, a loudspeaker and a service in memory.
+"""Simulated twins of the edges, all on trio's clock: a loudspeaker and a service in memory.
 
 Nothing here is a mock: they keep the promises of `interfaces` (one conformance suite runs over both kinds), so the
 simulation and the stress tests run the real actors on them.
 """
 
-import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-import numpy as np
 import trio
 
-from pipeline.dsp.level import last_speech_sample
-from pipeline.edges.interfaces import Connection, InputBlock, OutputStream
-from pipeline.edges.pacing import PacedOutput, Sound, hear
+from pipeline.edges.interfaces import Connection, OutputStream
+from pipeline.edges.pacing import PacedOutput
 from pipeline.edges.websocket import PING_DEADLINE_S, QUEUE, SEND_DEADLINE_S
 from pipeline.vocabulary.errors import ConnectionLostError, WireError
-from pipeline.vocabulary.frames import RATE_HZ
 from pipeline.vocabulary.signals import Secret
 
 MAX_HEARD_BLOCKS: Final = 180_000  # blocks: an hour of 20 ms, 173 MB
 MAX_ARRIVALS: Final = 16  # lines nobody has taken yet
-
-
-def tone(duration_s: float) -> Sound:
-    """A tone in syllables, peak -9 dBFS: speech to a level meter, and no two blocks of it are alike."""
-    at_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
-    syllables = 0.5 - 0.5 * np.cos(2 * math.pi * 3.71 * at_s)  # Hz; neither number divides the block rate
-    samples = (11_500 * syllables * np.sin(2 * math.pi * 193.7 * at_s)).astype("<i2")
-    pcm = samples.tobytes()
-    return Sound(pcm, last_speech_sample(pcm))
-
-
-def counter_signal(duration_s: float) -> Sound:
-    """Every sample's value is its index (modulo 2^16): shows the exact place and size of whatever got lost."""
-    return Sound(np.arange(round(duration_s * RATE_HZ)).astype("<i2").tobytes())
-
-
-class SyntheticMicrophone:
-    """Hears a script: the given sounds one after the other, for as long as there are any (a generator may never end).
-
-    Every opening starts the script anew if `script` is a sequence and goes on with it if it is a generator. The end of
-    each sound's speech is reported, also in a script without an end.
-    """
-
-    def __init__(self, script: Iterable[Sound], *, name: str = "synthetic:") -> None:
-        self.name = name
-        self._script = script
-
-    @asynccontextmanager
-    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
-        """Yield the script's blocks, paced by the clock."""
-        async with aclosing(hear(self._script, frame_ms)) as blocks:
-            yield blocks
 
 
 class HeardBlock(NamedTuple):

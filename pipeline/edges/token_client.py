@@ -1,6 +1,7 @@
 """Client secrets over HTTP: from the token backend, or from the provider itself on machines that may hold its key."""
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -44,13 +45,30 @@ class TokenClient:
     Proxy variables and .netrc are not looked at: the secret goes where `token.url` says and nowhere else.
     """
 
-    def __init__(self, settings: TokenSettings, *, model: str, key: Secret | None) -> None:
+    def __init__(
+        self,
+        settings: TokenSettings,
+        *,
+        model: str,
+        key: Secret | None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        wall_s: Callable[[], float] | None = None,
+    ) -> None:
         """Prepare the one request that every mint sends. The settings were checked by `vocabulary.configuration`.
+
+        Args:
+            settings: where, and how long it may take.
+            model: the secret is for.
+            key: of the provider, if it is asked directly.
+            transport: carries the request; the simulation gives its own, real ones are httpx's.
+            wall_s: this machine's Unix time, only used where a server sends no Date.
 
         Raises:
             ConfigurationError: url or device_id cannot be used, or the provider needs a key and there is none.
         """
         self._settings = settings
+        self._transport = transport
+        self._wall_s = wall_s or _wall_s
         self._shown = f"token.url ({public_url(settings.url)})"
         self._request = _mint_request(settings, model, key)
         # Plain http needs no authorities, and reading them takes 20 ms; the empty context would trust nobody.
@@ -76,7 +94,12 @@ class TokenClient:
             raise self._lost(error) from error
 
     async def _ask(self) -> Minted:
-        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=None) as client:  # noqa: S113  see mint
+        async with httpx.AsyncClient(
+            verify=self._tls,
+            trust_env=False,
+            timeout=None,  # noqa: S113  see mint
+            transport=self._transport,
+        ) as client:
             response = await client.send(self._request, stream=True, follow_redirects=False)
             try:
                 if response.status_code != httpx.codes.OK:
@@ -107,7 +130,7 @@ class TokenClient:
     def _minted(self, body: bytes, date: str | None) -> Minted:
         try:
             answer = decode_client_secret(body)
-            life_s = remaining_life_s(answer.expires_at_s, date=date, wall_s=_wall_s())
+            life_s = remaining_life_s(answer.expires_at_s, date=date, wall_s=self._wall_s())
         except ProtocolError as error:
             message = f"{self._shown} gave no usable client secret: {error.message}; check the address"
             raise ProtocolError(message, cause=error.cause) from error
@@ -124,7 +147,9 @@ class TokenClient:
             return CredentialRefusedError(message, cause="provider_key")
         if status == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             date_s = parse_http_date(response.headers.get("Date"))
-            pause_s = parse_retry_after(response.headers.get("Retry-After"), _wall_s() if date_s is None else date_s)
+            pause_s = parse_retry_after(
+                response.headers.get("Retry-After"), self._wall_s() if date_s is None else date_s
+            )
             return ServiceBusyError(f"{said}: it is busy or broken; trying later", cause=cause, retry_after_s=pause_s)
         if 300 <= status < 400:
             hint = "redirects are not followed; does this network want a login first?"
@@ -173,5 +198,5 @@ def _origin(error: BaseException) -> BaseException | None:
 
 
 def _wall_s() -> float:
-    """This machine's Unix time in s; only used where a server sends no Date."""
+    """What the machine's own clock says."""
     return datetime.now(UTC).timestamp()

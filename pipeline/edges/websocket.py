@@ -94,6 +94,7 @@ class WebSocketConnector:
         model: goes into the URL.
         open_stream: opens a TCP connection; the simulation gives memory streams. Failures are OSErrors.
         tls: verifies the service; by default against the certificates this machine trusts.
+        wall_s: this machine's Unix time, only used where a server sends no Date.
 
     Raises:
         ConfigurationError: `service.url` cannot be used.
@@ -106,11 +107,13 @@ class WebSocketConnector:
         *,
         open_stream: OpenStream = trio.open_tcp_stream,
         tls: ssl.SSLContext | None = None,
+        wall_s: Callable[[], float] | None = None,
     ) -> None:
         self._settings = settings
         self._address = parse_address(settings.url, model)
         self._shown = f"service.url ({public_url(settings.url)})"
         self._open_stream = open_stream
+        self._wall_s = wall_s or _wall_s
         # Reading all certificate authorities takes 20 ms, so once, and not for plain ws.
         self._tls = (tls or ssl.create_default_context()) if self._address.secure else None
 
@@ -121,7 +124,7 @@ class WebSocketConnector:
         deadline_s = trio.current_time() + self._settings.connect_deadline_s
         with _single_error():
             async with trio.open_nursery() as nursery:
-                line = _Line(await self._reach(deadline_s), self._shown)
+                line = _Line(await self._reach(deadline_s), self._shown, self._wall_s())
                 try:
                     nursery.start_soon(line.run, self._address, headers)
                     with self._by(deadline_s, "the WebSocket handshake"):
@@ -164,8 +167,8 @@ class WebSocketConnector:
 class _Line:
     """One WebSocket (Connection) and the task that runs the library on it."""
 
-    def __init__(self, stream: trio.abc.Stream, shown: str) -> None:
-        judge = partial(status_error, shown, wall_s=datetime.now(UTC).timestamp())
+    def __init__(self, stream: trio.abc.Stream, shown: str, wall_s: float) -> None:
+        judge = partial(status_error, shown, wall_s=wall_s)
         self._stream = GuardedStream(stream, shown, judge)
         self._shown = shown
         self._socket: trio_websocket.WebSocketConnection | None = None
@@ -300,6 +303,11 @@ def _bearer(secret: Secret) -> bytes:
             "the client secret cannot stand in a header; check where it comes from", cause="secret"
         )
     return b"Bearer " + value.encode()
+
+
+def _wall_s() -> float:
+    """What the machine's own clock says."""
+    return datetime.now(UTC).timestamp()
 
 
 def _unusable(message: str) -> ConfigurationError:

@@ -35,7 +35,7 @@ _UNTRUSTED: Final = (
 
 
 def network_error(shown: str, error: OSError | UnicodeError) -> ConnectionLostError:
-    """The name look-up or the TCP connection failed. Causes: dns, refused, unreachable, timeout, network."""
+    """Name look-up or TCP connection failed. Causes: dns, refused, unreachable, timeout, descriptors, network."""
     sources = list(_sources(error))
     numbers = {source.errno for source in sources if isinstance(source, OSError)}
     if any(isinstance(source, socket.gaierror | UnicodeError) for source in sources):
@@ -46,6 +46,8 @@ def network_error(shown: str, error: OSError | UnicodeError) -> ConnectionLostEr
         cause, what = "unreachable", "cannot be reached; check the network"
     elif errno.ETIMEDOUT in numbers:
         cause, what = "timeout", "does not answer; check the network"
+    elif numbers & {errno.EMFILE, errno.ENFILE}:
+        cause, what = "descriptors", "cannot be reached: no file descriptor is left on this machine"
     else:
         cause, what = "network", "cannot be reached; check the network"
     return ConnectionLostError(f"{shown} {what}", cause=cause)

@@ -1,5 +1,7 @@
 """What talkwire asks of a session, from its settings."""
 
+from msgspec.structs import replace
+
 from pipeline.realtime.events import (
     AudioFormat,
     AudioInput,
@@ -39,6 +41,14 @@ def session_update(settings: Settings) -> SessionUpdate:
                 output=AudioOutput(format=pcm, voice=conversation.voice),
             ),
         )
+    )
+
+
+def without_voice(update: SessionUpdate) -> SessionUpdate:
+    """The update for a session that has begun: a service locks the voice and refuses an update that names it whole."""
+    session = update.session
+    return SessionUpdate(
+        session=replace(session, audio=replace(session.audio, output=None)) if session.audio else session
     )
 
 

@@ -36,6 +36,10 @@ class Floor:
         """Have `purge` called after every raise, before `raise_to` returns."""
         self._purges.append(purge)
 
+    def unregister(self, purge: Callable[[], None]) -> None:
+        """No longer call `purge`; nothing if it was never registered."""
+        self._purges = [kept for kept in self._purges if kept != purge]
+
     def raise_to(self, turn: int) -> None:
         """Raise the floor; lower values are ignored. Every link purges what became stale before this returns."""
         if turn <= self._value:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from types import UnionType
-from typing import Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -277,6 +277,12 @@ def _nearest(name: str, known: Collection[str]) -> str:
 # binding
 
 
+def payload_of(link: LinkSpec, actors: Sequence[ActorSpec]) -> Any:
+    """The type of the values a checked link carries, as its sending actor declares it."""
+    actor, _, port = link.source.partition(".")
+    return next(_ports_of(spec.function)[port].payload for spec in actors if spec.name == actor)
+
+
 def bind(
     actors: Sequence[ActorSpec],
     links: Sequence[LinkSpec],
@@ -288,7 +294,7 @@ def bind(
     Args:
         actors: those that run here; ends of links that belong to others are left alone.
         links: the map.
-        ends: link name → (sender, receiver).
+        ends: link name → (sender, receiver); links that have no end here are left out.
         edges: actor name → its keyword-only parameters: settings, devices, the floor.
 
     Raises:
@@ -297,7 +303,7 @@ def bind(
     arguments = {actor.name: dict(edges.get(actor.name, {})) for actor in actors}
     problems = [f"edges: no actor {name}{_nearest(name, arguments)}" for name in edges if name not in arguments]
     for link in links:
-        for end, port in zip(ends[link.name], (link.source, link.target), strict=True):
+        for end, port in zip(ends.get(link.name, ()), (link.source, link.target), strict=False):
             actor, _, parameter = port.partition(".")
             if actor in arguments:
                 arguments[actor][parameter] = end

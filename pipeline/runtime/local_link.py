@@ -6,8 +6,7 @@ newer value could reach it.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import trio
@@ -15,7 +14,6 @@ from trio.lowlevel import ParkingLot
 
 from pipeline.core.overflow import Decision, Hold, Overflow, decide
 from pipeline.runtime.floor import Floor
-from pipeline.runtime.graph import LinkSpec
 from pipeline.runtime.ports import LinkStatistics
 from pipeline.vocabulary.errors import LinkClosedError, LinkFullError
 
@@ -38,13 +36,16 @@ class _Queue(Generic[T]):
     At every moment sent = received + dropped + stale + items.
     """
 
-    def __init__(self, name: str, hold: Hold, overflow: Overflow, floor: Floor | None) -> None:
+    def __init__(
+        self, name: str, hold: Hold, overflow: Overflow, floor: Floor | None, on_room: Callable[[], None]
+    ) -> None:
         self.name = name
         self.room = ParkingLot()
         self.arrival = ParkingLot()
         self._hold = hold
         self._overflow = overflow
         self._floor = floor
+        self._on_room = on_room
         self._items_max = math.ceil(hold.amount / PACKET_MS_MIN) if hold.unit == "ms" else int(hold.amount)
         self._in, self._out = trio.open_memory_channel[tuple[T, float]](self._items_max)  # value and its size
         self._items = 0
@@ -84,7 +85,7 @@ class _Queue(Generic[T]):
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it") from None
         self._received += 1
-        self.room.unpark_all()
+        self._made_room()
         return value
 
     def purge(self) -> None:
@@ -97,7 +98,7 @@ class _Queue(Generic[T]):
                 self._stale += 1
             else:
                 self._push(value, size)
-        self.room.unpark_all()
+        self._made_room()
 
     def close_sender(self) -> None:
         """Nothing more comes; what is queued can still be received."""
@@ -146,6 +147,10 @@ class _Queue(Generic[T]):
     def _is_stale(self, value: T) -> bool:
         return self._floor is not None and cast("_Turned", value).turn < self._floor.value
 
+    def _made_room(self) -> None:
+        self.room.unpark_all()
+        self._on_room()
+
     def _wake_all(self) -> None:
         self.room.unpark_all()
         self.arrival.unpark_all()
@@ -185,12 +190,25 @@ class LocalReceiver(Generic[T]):
 
     async def receive(self) -> T:
         """Next value. Cancelled means that nothing was taken."""
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            value = self._queue.take()
+        except trio.WouldBlock:
+            return await self._wait()
+        except LinkClosedError:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return value
+
+    async def _wait(self) -> T:
+        """The next value to come; parking is checkpoint enough, one more would only cost a turn of the loop."""
         while True:
+            await self._queue.arrival.park()
             try:
                 return self._queue.take()
             except trio.WouldBlock:
-                await self._queue.arrival.park()
+                pass
 
     def receive_nowait(self) -> T:
         """Next value if there is one, else raises trio.WouldBlock."""
@@ -226,19 +244,17 @@ class LocalLink(NamedTuple, Generic[T]):
         self.receiver.close()
 
 
-def open_local_link(name: str, hold: Hold, overflow: Overflow, *, floor: Floor | None = None) -> LocalLink[Any]:
-    """Open a link inside this process; with a `floor` every value carries `turn` and obeys it."""
-    queue = _Queue[Any](name, hold, overflow, floor)
+def open_local_link(
+    name: str,
+    hold: Hold,
+    overflow: Overflow,
+    *,
+    floor: Floor | None = None,
+    on_room: Callable[[], None] = lambda: None,
+) -> LocalLink[Any]:
+    """Open a link inside this process; with a `floor` every value carries `turn` and obeys it.
+
+    `on_room` is called whenever a value was taken or purged; it must neither wait nor raise.
+    """
+    queue = _Queue[Any](name, hold, overflow, floor, on_room)
     return LocalLink(LocalSender(queue), LocalReceiver(queue))
-
-
-@contextmanager
-def open_local_links(links: Sequence[LinkSpec], floor: Floor) -> Iterator[Mapping[str, LocalLink[Any]]]:
-    """Open every link of the map, by name; closes them on leaving, when no actor is left to use them."""
-    with ExitStack() as closing:
-        opened = {}
-        for link in links:
-            obeyed = floor if link.obeys_floor else None
-            opened[link.name] = open_local_link(link.name, link.hold, link.overflow, floor=obeyed)
-            closing.callback(opened[link.name].close)
-        yield opened

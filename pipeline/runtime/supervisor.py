@@ -4,15 +4,17 @@ It starts, stops and restarts, and decides nothing else. Links are not its busin
 so a new incarnation finds its ports as the old one left them.
 """
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 import trio
 
 from pipeline.core.retry import RestartIntensity
 from pipeline.runtime.graph import ActorSpec, Restart
-from pipeline.vocabulary.errors import CrashLoopError, LinkClosedError, TalkwireError, Verdict
+from pipeline.vocabulary.errors import CrashLoopError, Fault, LinkClosedError, TalkwireError, Verdict
 
 
 class Happening(StrEnum):
@@ -27,11 +29,11 @@ class Happening(StrEnum):
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """Something for the log and the status: which actor, what, and why."""
+    """Something for the log and the status: who ("actor capture", "process audio"), what, and why."""
 
-    actor: str
+    who: str
     what: Happening
-    error: Exception | None = None
+    fault: Fault | None = None
 
 
 Report = Callable[[Incident], None]
@@ -83,6 +85,15 @@ def most_telling(error: Exception) -> Exception:
     if not isinstance(error, ExceptionGroup):
         return error
     return min((most_telling(each) for each in error.exceptions), key=_rank)
+
+
+def fault_of(error: Exception) -> Fault:
+    """An error as a value that is safe to show: the text of a foreign one may hold speech or a secret."""
+    if isinstance(error, TalkwireError):
+        return error.fault()
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" in {Path(place[0].filename).name}:{place[0].lineno}" if place else ""
+    return Fault(kind="Actor", verdict=Verdict.RESTART, message=f"{type(error).__name__}{where}")
 
 
 def _rank(error: Exception) -> int:
@@ -169,7 +180,7 @@ class _Supervisor:
                 await child.ended.wait()
             if not child.ended.is_set():
                 child.is_overdue = True
-                self._report(Incident(child.spec.name, Happening.OVERDUE))
+                self._report(Incident(f"actor {child.spec.name}", Happening.OVERDUE))
 
     async def _revive(self, first: int) -> CrashLoopError | None:
         """One step towards a new incarnation of an actor that ended and of those after it: clear away, or start."""
@@ -186,7 +197,9 @@ class _Supervisor:
         indices = [i for i in range(first, len(self._children)) if not self._children[i].is_finished]
         for index in indices:
             self._children[index] = _Child(self._children[index].spec)
-        self._report(Incident(cause.spec.name, Happening.RESTARTED, cause.error))
+        self._report(
+            Incident(f"actor {cause.spec.name}", Happening.RESTARTED, fault_of(cause.error) if cause.error else None)
+        )
         await self._start(indices)
         return None
 
@@ -204,7 +217,7 @@ class _Supervisor:
                 await child.spec.function(**self._arguments[child.spec.name])
         except Exception as error:  # noqa: BLE001  # the one place that must outlive any failure of an actor
             child.error = most_telling(error)
-            self._report(Incident(child.spec.name, Happening.FAILED, child.error))
+            self._report(Incident(f"actor {child.spec.name}", Happening.FAILED, fault_of(child.error)))
         finally:
             child.ended.set()
             self._one_ended.unpark_all()

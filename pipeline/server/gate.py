@@ -32,7 +32,8 @@ class GatedStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """The next bytes, once the way is open."""
         received = await self._stream.receive(max_bytes)
-        await self._hearing.wait()
+        if not self._hearing.is_set():  # else no extra checkpoint for every healthy read
+            await self._hearing.wait()
         return received
 
     async def send(self, item: bytes) -> None:

@@ -14,6 +14,7 @@ TalkwireError
 ├── CredentialRefusedError  stop     the key or the secret is wrong; a new one will be wrong too  exit 78
 ├── ServiceRefusedError     stop     model, settings or account refused; retrying cannot help     exit 78
 ├── DeviceError             restart  a microphone or loudspeaker failed
+│   └── SoundSystemHungError  stop  the sound system answers no more; only the end of this process frees it
 ├── LinkError
 │   ├── LinkFullError       restart  a link whose overflow rule is "fail" is full
 │   └── LinkClosedError     restart  the other end is gone
@@ -180,6 +181,21 @@ class DeviceError(TalkwireError):
 
     verdict = Verdict.RESTART
     exit_code = 78
+
+
+class SoundSystemHungError(DeviceError):
+    """A call into the sound system, or its call to us, is overdue: nothing in this process can cure that.
+
+    Whoever runs the process ends it without cleaning up, for closing a stream and even an ordinary exit would hang as
+    well; every later try in it fails with this error at once. Nobody may catch it to try again. Where sound has a
+    process of its own that is an outage and not a crash: the next one is started, for as long as it takes.
+    """
+
+    verdict = Verdict.STOP
+
+    def fault(self) -> Fault:
+        """This error as a value; its cause tells the process layer what to do."""
+        return msgspec.structs.replace(super().fault(), cause="hung")
 
 
 class LinkError(TalkwireError):

@@ -13,16 +13,18 @@ class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
     """Captured sound (link `mic`).
 
     Attributes:
-        seq: counts up by one per frame of this capture process; a gap is a drop.
+        seq: counts up by one per frame; a gap is a drop.
         captured_s: host clock when its first sample was heard.
         pcm: s16le mono at RATE_HZ, 20 to 40 ms.
         ends_turn: push-to-talk was released, or a finite input ended while it was held: commit after this frame.
+        epoch: counts the lives of the process that captures; a gap between two of them was lost with the older one.
     """
 
     seq: int
     captured_s: float
     pcm: bytes
     ends_turn: bool = False
+    epoch: int = 0
 
     @property
     def duration_ms(self) -> float:
@@ -38,6 +40,7 @@ class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
     message: str
     duration_ms: float
     ends_turn: bool = False
+    epoch: int = 0
 
 
 class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):

@@ -118,9 +118,20 @@ class TokensSettings(Section, frozen=True):
     mints_per_minute: Annotated[int, Meta(ge=1, le=10_000)]
 
 
+class RuntimeSettings(Section, frozen=True):
+    """`[runtime]`: how the daemon runs on its machine.
+
+    `directory` is where it keeps what lives as long as it runs; empty is the system's own place for that.
+    """
+
+    placement: Literal["single", "daemon"]
+    directory: str
+
+
 class Settings(Section, frozen=True):
     """The whole settings file."""
 
+    runtime: RuntimeSettings
     audio: AudioSettings
     turn: TurnSettings
     conversation: ConversationSettings

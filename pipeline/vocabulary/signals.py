@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.vocabulary.errors import Fault
+from pipeline.vocabulary.settings import Settings
 
 
 class Signal(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -169,11 +170,17 @@ class ReleaseTalk(Signal, frozen=True):
     """Push-to-talk key up."""
 
 
+class Adopt(Signal, frozen=True):
+    """Go on with these settings, which differ from the ones before only in what the session decides with."""
+
+    settings: Settings
+
+
 class Stop(Signal, frozen=True):
     """Hang up and end."""
 
 
-Command = PressTalk | ReleaseTalk | Stop
+Command = PressTalk | ReleaseTalk | Adopt | Stop
 
 
 # the daemon → the world: one JSON object per line, `event` names the kind (design §9, control protocol)
@@ -226,6 +233,27 @@ class FaultNotice(Notice, frozen=True):
     retry_in_s: float | None
 
 
+class ReloadNotice(Notice, frozen=True):
+    """The settings were read again.
+
+    Attributes:
+        applied: paths of what is used from now on.
+        needs_restart: paths of what has changed and is used after a restart only.
+        problems: why none of it is used.
+    """
+
+    applied: list[str]
+    needs_restart: list[str]
+    problems: list[str]
+
+
+class OmittedNotice(Notice, frozen=True):
+    """So many notices were not told: too many of one cause, or the reader stood still or could not take them."""
+
+    count: int
+    cause: str
+
+
 class FinishedNotice(Notice, frozen=True):
     """The daemon has nothing more to do (a finite input was answered and heard).
 
@@ -240,4 +268,6 @@ class FinishedNotice(Notice, frozen=True):
     frames: dict[str, int]
 
 
-AnyNotice = StateNotice | TranscriptNotice | TimelineNotice | FaultNotice | FinishedNotice
+AnyNotice = (
+    StateNotice | TranscriptNotice | TimelineNotice | FaultNotice | ReloadNotice | OmittedNotice | FinishedNotice
+)

@@ -9,8 +9,9 @@ from trio.testing import MockClock
 from pipeline.actors.capture import capture
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound
-from pipeline.edges.simulated import SyntheticMicrophone, counter_signal
+from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
 from pipeline.runtime.local_link import LocalLink
+from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, Verdict
 from pipeline.vocabulary.frames import AudioFrame
 from pipeline.vocabulary.signals import InputEnded, InputFailed, InputOpened, InputReady, Listen, SpeechEnd, Talk
@@ -45,7 +46,7 @@ def begin(
 ) -> tuple[LocalLink[Any], LocalLink[Any], LocalLink[Any]]:
     """Start a capture; its frames, its activity and the commands it obeys."""
     frames, activity, commands = link(), link(), link()
-    run = partial(capture, device=microphone, frame_ms=20, push_to_talk=push_to_talk)
+    run = partial(capture, device=microphone, frame_ms=20, push_to_talk=push_to_talk, progress=Progress())
     actors.start_soon(run, frames.sender, activity.sender, commands.receiver)
     return frames, activity, commands
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from pipeline.actors.decoder import decoder
 from pipeline.actors.encoder import encoder
-from pipeline.edges.simulated import counter_signal
+from pipeline.edges.synthetic import counter_signal
 from pipeline.runtime.local_link import LocalLink
 from pipeline.vocabulary.frames import AudioFrame, EncodedFrame, ReplyPacket, SpeechFrame
 

@@ -74,9 +74,9 @@ def done(response: str) -> ev.ResponseDone:
     return ev.ResponseDone(event_id="e", response=ev.Response(id=response, status="completed"))
 
 
-def delta(response: str, pcm: bytes = bytes(960)) -> ev.ResponseOutputAudioDelta:
+def delta(response: str, pcm: bytes = bytes(960), event_id: str = "e") -> ev.ResponseOutputAudioDelta:
     return ev.ResponseOutputAudioDelta(
-        event_id="e", response_id=response, item_id="a1", output_index=0, content_index=0,
+        event_id=event_id, response_id=response, item_id="a1", output_index=0, content_index=0,
         delta=base64.b64encode(pcm).decode(),
     )  # fmt: skip
 
@@ -206,12 +206,24 @@ async def test_a_reply_too_long_to_hold_is_reported_and_the_reader_goes_on(
     rig = Rig(actors, link, floor, realtime, reply)
     wire = await rig.open()
     await wire.say(created("r1"))
-    for _ in range(20):
-        await wire.say(delta("r1"))
+    for number in range(20):
+        await wire.say(delta("r1", event_id=f"e{number}"))
     await wire.say(created("r2"))
     await trio.sleep(0.1)
     told = [await rig.told() for _ in range(4)]
     assert [type(signal).__name__ for signal in told] == ["Received", "ReplyBegan", "ReplyOverflow", "Received"]
+
+
+async def test_a_delta_said_twice_is_played_once(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor, realtime: Any
+) -> None:
+    reply: LocalLink[Any] = open_local_link("reply", Hold(1_000, "ms"), Overflow.FAIL)
+    wire = await Rig(actors, link, floor, realtime, reply).open()
+    await wire.say(created("r1"))
+    for event_id in ("e1", "e1", "e2"):
+        await wire.say(delta("r1", event_id=event_id))
+    await trio.sleep(0.1)
+    assert reply.receiver.statistics().items == 2
 
 
 async def test_unknown_events_are_ignored_and_unreadable_ones_end_the_session_only_in_numbers(

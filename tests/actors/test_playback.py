@@ -8,7 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.playback import playback
-from pipeline.edges.simulated import SimulatedLoudspeaker, counter_signal, tone
+from pipeline.edges.simulated import SimulatedLoudspeaker
+from pipeline.edges.synthetic import counter_signal, tone
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import LocalLink
 from pipeline.vocabulary.frames import SpeechFrame

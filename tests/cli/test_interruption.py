@@ -40,6 +40,7 @@ def test_the_first_signal_asks() -> None:
 
 def test_the_second_signal_insists() -> None:
     asked: list[bool] = []
+    insisted: list[bool] = []
 
     async def work() -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -48,8 +49,8 @@ def test_the_second_signal_insists() -> None:
         signal.raise_signal(signal.SIGINT)
         await trio.sleep_forever()
 
-    assert perform(work, stop=lambda: asked.append(True)) == 0
-    assert asked == [True]
+    assert perform(work, stop=lambda: asked.append(True), insist=lambda: insisted.append(True)) == 0
+    assert (asked, insisted) == ([True], [True])
 
 
 def test_work_that_does_not_end_is_ended_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:

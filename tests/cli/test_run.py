@@ -9,8 +9,9 @@ import trio.testing
 
 from pipeline.cli import run as run_module
 from pipeline.cli.notices import NoticePrinter, json_line
-from pipeline.cli.run import Operator
+from pipeline.cli.run import Daemon, Operator
 from pipeline.edges.interfaces import CommandSource
+from pipeline.runtime.health import Health
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import NothingHeardError
 from pipeline.vocabulary.settings import Settings
@@ -45,22 +46,26 @@ async def test_key_and_signal_both_steer(autojump_clock: trio.testing.MockClock)
 async def test_a_call_that_heard_nothing_says_so(
     heard: bool,  # noqa: FBT001 - a parameter of the test
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     async def endpoint(
-        settings: Settings, *, key: Secret | None, notify: Callable[[Notice], None], commands: CommandSource
+        settings: Settings,
+        *,
+        key: Secret | None,
+        notify: Callable[[Notice], None],
+        commands: CommandSource,
+        health: Health,
     ) -> None:
-        assert (settings, key, commands) == (given, None, operator)
+        assert (settings, key, commands, health) == (given, None, operator, daemon.health)
         notify(FinishedNotice(0, heard_speech=heard, frames={}))
         await trio.lowlevel.checkpoint()
 
     given, operator = load(), Operator()
     monkeypatch.setattr(run_module, "run_endpoint", endpoint)
-    hold = run_module._hold
-    printer = NoticePrinter(json_line)
+    daemon = Daemon(given, load, None, NoticePrinter(json_line), operator)
     if heard:
-        await hold(given, None, printer, operator, Keys())
+        await daemon.hold(Keys())
     else:
         with pytest.raises(NothingHeardError, match="nothing was heard"):
-            await hold(given, None, printer, operator, Keys())
-    assert '"event":"finished"' in capsys.readouterr().out
+            await daemon.hold(Keys())
+    assert '"event":"finished"' in capfd.readouterr().out

@@ -13,8 +13,10 @@ import trio.testing
 
 from pipeline.edges.devices import FirstToOpen, input_device, output_device
 from pipeline.edges.interfaces import InputDevice, OutputDevice
-from pipeline.edges.simulated import SimulatedLoudspeaker, SyntheticMicrophone, counter_signal
+from pipeline.edges.simulated import SimulatedLoudspeaker
+from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
 from pipeline.edges.wav import read_wav
+from tests.fake_sounddevice import FakeCard, FakeSounddevice
 
 SOUND = counter_signal(0.5).pcm  # 25 blocks of 20 ms
 
@@ -66,6 +68,16 @@ async def peer(folder: Path, nursery: trio.Nursery) -> AsyncIterator[list[bytes]
     nursery.cancel_scope.cancel()
 
 
+@pytest.fixture
+async def portaudio(nursery: trio.Nursery) -> FakeSounddevice:
+    """A sound card that hears SOUND."""
+    card = FakeCard("USB")
+    card.heard = SOUND
+    module = FakeSounddevice(card)
+    nursery.start_soon(module.run)
+    return module
+
+
 async def record(path: Path) -> None:
     async with output_device(f"wav:{path}").open(20) as output:
         for at in range(0, len(SOUND), 960):
@@ -73,9 +85,13 @@ async def record(path: Path) -> None:
             await output.write(SOUND[at : at + 960])
 
 
-@pytest.fixture(params=["wav", "synthetic", "synthetic file", "none", "unix", "list"])
-async def microphone(request: pytest.FixtureRequest, folder: Path, peer: list[bytes]) -> InputDevice:
+@pytest.fixture(params=["wav", "synthetic", "synthetic file", "none", "unix", "card", "list"])
+async def microphone(
+    request: pytest.FixtureRequest, folder: Path, peer: list[bytes], portaudio: FakeSounddevice
+) -> InputDevice:
     match request.param:
+        case "card":
+            return input_device("device:default", sound_system=portaudio.system())
         case "synthetic":
             return SyntheticMicrophone([counter_signal(0.5)])
         case "none":
@@ -93,9 +109,13 @@ async def microphone(request: pytest.FixtureRequest, folder: Path, peer: list[by
             )
 
 
-@pytest.fixture(params=["wav", "none", "unix", "simulated", "list"])
-def loudspeaker(request: pytest.FixtureRequest, folder: Path, peer: list[bytes]) -> OutputDevice:
+@pytest.fixture(params=["wav", "none", "unix", "simulated", "card", "list"])
+def loudspeaker(
+    request: pytest.FixtureRequest, folder: Path, peer: list[bytes], portaudio: FakeSounddevice
+) -> OutputDevice:
     match request.param:
+        case "card":
+            return output_device("device:default", sound_system=portaudio.system())
         case "simulated":
             return SimulatedLoudspeaker()
         case "none":
@@ -114,7 +134,7 @@ def left(device: OutputDevice, folder: Path, peer: list[bytes]) -> bytes | None:
         return b"".join(block.pcm for block in device.heard)
     if device.name.startswith("unix:"):
         return b"".join(peer)
-    return read_wav(folder / "out.wav") if device.name.startswith("wav:") else None
+    return read_wav(folder / "out.wav") if device.name.startswith("wav:") else None  # a card drops its last blocks
 
 
 @pytest.mark.parametrize("frame_ms", [20, 30, 40])

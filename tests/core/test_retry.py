@@ -120,6 +120,12 @@ def test_it_never_gives_up_and_its_range_never_overflows() -> None:
         now_s = at_s
 
 
+@given(seed=st.integers(0, 2**32))
+def test_an_outage_of_the_network_never_uses_up_the_attempts_of_its_minute(seed: int) -> None:
+    """Else the wait for the minute to end would be longer than the cap, although the network may be back."""
+    assert max(pauses([CUT] * 60, dice(seed))) <= SETTINGS.cap_s + 0.01
+
+
 FAULTS = st.one_of(
     st.sampled_from([CUT, CLOSED, BUSY, ProtocolError("garbage").fault()]),
     st.floats(0, 8_000).map(lambda s: ServiceBusyError("busy", retry_after_s=s).fault()),
@@ -209,3 +215,12 @@ def test_retry_after_is_read_or_refused(header: str | None, pause_s: float | Non
 def test_no_header_breaks_the_parser(header: str, wall_s: float) -> None:
     pause_s = parse_retry_after(header, wall_s)
     assert pause_s is None or (math.isfinite(pause_s) and 0 <= pause_s <= LONGEST_RETRY_AFTER_S)
+
+
+def test_adopted_pauses_count_from_the_next_loss_on() -> None:
+    backoff = Backoff(RetrySettings(0.25, 10, 60, 30, 15), Random(1))
+    backoff.adopt(RetrySettings(first_s=5, cap_s=1e-3, busy_cap_s=1e-3, reset_after_s=30, attempts_per_minute=1))
+    for attempt in range(10):
+        at_s = 10.0 * attempt
+        backoff.attempt(at_s)
+        assert backoff.lost(at_s, ConnectionLostError("gone", cause="reset").fault()) <= at_s + SPACING_S + 1e-3

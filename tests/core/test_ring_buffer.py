@@ -121,3 +121,23 @@ def test_a_ring_without_room_is_refused() -> None:
 def test_half_a_sample_is_refused() -> None:
     with pytest.raises(AssertionError, match="whole samples"):
         RingBuffer(8).write(b"\0\0\0")
+
+
+def test_samples_have_numbers_that_reading_skipping_and_overwriting_respect() -> None:
+    ring = RingBuffer(10)
+    ring.write(count_up(0, 8))
+    assert (ring.position, ring.due) == (0, 8)
+    ring.skip(3)
+    assert ring.read(1) == count_up(3, 1)
+    ring.skip(2)  # past
+    assert ring.position == 4
+    ring.write(count_up(8, 8))
+    assert ring.position == 6, "the oldest two are overwritten"
+    ring.skip(100)
+    assert (ring.position, ring.held) == (16, 0), "what is not there yet cannot be left out"
+    ring.read(5)
+    assert ring.due == 21, "the reader has had five zeros in between"
+    ring.write(count_up(16, 1))
+    assert ring.read(1) == count_up(16, 1)
+    statistics = ring.statistics()
+    assert statistics.written == statistics.read + statistics.overwritten + statistics.held

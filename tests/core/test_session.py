@@ -13,7 +13,9 @@ from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, Session, SessionPl
 from pipeline.core.turn import STALL_S, TURN, Turn, TurnMachine
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
+from pipeline.realtime.session_config import session_update, without_voice
 from pipeline.vocabulary import signals as sg
+from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
     ConnectionLostError,
     CredentialExpiredError,
@@ -21,7 +23,7 @@ from pipeline.vocabulary.errors import (
     MissingTransitionError,
     Verdict,
 )
-from pipeline.vocabulary.settings import RetrySettings, ServiceSettings
+from pipeline.vocabulary.settings import RetrySettings, ServiceSettings, Settings
 
 RETRY = RetrySettings(first_s=0.25, cap_s=10, busy_cap_s=60, reset_after_s=30, attempts_per_minute=15)
 SERVICE = ServiceSettings(url="ws://127.0.0.1/", connect_deadline_s=10, configure_deadline_s=10, close_deadline_s=1)
@@ -599,3 +601,51 @@ def test_speech_that_no_key_let_through_is_no_zero_of_a_timeline() -> None:
     script.heard(1, 20)
     [timeline] = [notice for notice in script.notices() if isinstance(notice, sg.TimelineNotice)]
     assert timeline.timeline_ms["speech_stopped"] == 100
+
+
+def adopting(*overrides: str) -> tuple[Settings, ev.SessionUpdate, ev.SessionUpdate]:
+    """Settings, the update that asks for them at the beginning of a session, and later in it."""
+    settings = load((), overrides)
+    update = session_update(settings)
+    return settings, update, without_voice(update)
+
+
+def test_new_settings_are_told_to_a_live_session_without_the_voice_it_has_locked() -> None:
+    script = Script().live()
+    settings, _, change = adopting("conversation.instructions=Be brief.", "audio.volume=0.5")
+    assert fx.ToPlayback(sg.SetVolume(0.5)) in script.hears(sg.Adopt(settings))
+    assert script.sent() == [change]
+    assert change.session.audio is not None
+    assert change.session.audio.output is None
+    assert script.hears(sg.Adopt(settings)) == [], "nothing new"
+    script.hears(sg.OutputOpened("none:"))
+    assert fx.ToPlayback(sg.SetVolume(0.5)) in script.effects
+
+
+def test_new_settings_reach_a_session_that_is_just_being_configured() -> None:
+    script = Script()
+    settings, _, change = adopting()
+    script.hears(sg.TokenGrant(1, sg.Secret("ek"), 130))
+    script.hears(ex.Opened(1))
+    script.generation = 1
+    script.service(ev.SessionCreated(event_id="e", session=ev.Session()))
+    script.hears(sg.Adopt(settings))
+    assert script.sent() == []
+    script.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
+    assert script.sent() == [change]
+    assert script.line() is Line.LIVE
+
+
+def test_the_next_session_is_configured_with_the_new_settings_whole() -> None:
+    script = Script().live()
+    script.hears(ex.Lost(1, LOST))
+    settings, update, _ = adopting("retry.cap_s=20")
+    assert script.hears(sg.Adopt(settings)) == []
+    script.waits(1)
+    script.generation = 2
+    script.hears(sg.TokenGrant(2, sg.Secret("ek"), script.now + 30))
+    script.hears(ex.Opened(2))
+    script.service(ev.SessionCreated(event_id="e", session=ev.Session()))
+    assert script.sent() == [update]
+    script.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
+    assert script.sent() == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dsp.pcm16 import to_pcm, to_samples
-from pipeline.dsp.resample import StreamResampler, resample, to_mono
+from pipeline.dsp.resample import DriftingResampler, StreamResampler, resample, spread, to_mono
 
 RATES = [8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000]
 OTHER_RATES = [rate_hz for rate_hz in RATES if rate_hz != 24_000]
@@ -115,3 +115,46 @@ def test_mono_stays_untouched() -> None:
 def test_broken_frames_are_refused(pcm: bytes, channels: int) -> None:
     with pytest.raises(ValueError, match="channels"):
         to_mono(pcm, channels)
+
+
+@pytest.mark.parametrize("rate_hz", OTHER_RATES)
+def test_it_tells_what_the_filter_keeps_back(rate_hz: int) -> None:
+    resampler = StreamResampler(rate_hz, 24_000)
+    given = 0
+    for _ in range(20):
+        given += len(resampler.process(bytes(2 * (rate_hz // 50)))) // 2
+        assert given + resampler.pending == pytest.approx(resampler._taken * 24_000 / rate_hz)
+    assert 0 < resampler.pending < 0.003 * 24_000
+    assert StreamResampler(rate_hz, rate_hz).pending == 0
+
+
+@pytest.mark.parametrize("ppm", [-300, 0, 300])
+def test_a_ratio_that_is_a_little_off_moves_every_sample_a_little(ppm: float) -> None:
+    resampler = DriftingResampler()
+    ratio = 0.5 * (1 + ppm * 1e-6)
+    pcm = sine(440, 48_000, seconds=10)
+    moved = b"".join(resampler.process(pcm[at : at + 1_920], ratio) for at in range(0, len(pcm), 1_920))
+    samples = to_samples(moved).astype(float)
+    ideal = 20_000 * np.sin(2 * np.pi * 440 * np.arange(samples.size) / (48_000 * ratio))
+    assert np.mean((samples - ideal)[240:-240] ** 2) < 2
+
+
+def test_one_stream_is_spread_over_all_channels() -> None:
+    pcm = to_pcm(np.arange(5.0))
+    assert spread(pcm, 1) == pcm
+    assert to_samples(spread(pcm, 2)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert to_mono(spread(pcm, 3), 3) == pcm
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 44_100, 48_000, 11_025])
+def test_silence_is_given_for_nothing_and_sound_after_it_is_in_place(rate_hz: int) -> None:
+    quick, slow = StreamResampler(24_000, rate_hz), StreamResampler(24_000, rate_hz)
+    sound = sine(440, 24_000, seconds=0.04)
+    heard = {quick: b"", slow: b""}
+    for part in (None, sound, None, None, None, sound, None, None):
+        heard[quick] += quick.process_silence(960) if part is None else quick.process(part)
+        heard[slow] += slow.process(bytes(1_920) if part is None else part)
+    assert len(heard[quick]) == pytest.approx(len(heard[slow]), abs=4)
+    assert quick.pending == pytest.approx(slow.pending, abs=2)
+    both = [to_samples(pcm)[: len(heard[slow]) // 2 - 2].astype(float) for pcm in heard.values()]
+    assert np.mean((both[0][: both[1].size] - both[1][: both[0].size]) ** 2) < 1

@@ -5,7 +5,9 @@ import trio.testing
 
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
-from pipeline.edges.simulated import SyntheticMicrophone
+from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.edges.synthetic import SyntheticMicrophone
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.edges.wav import WavLoudspeaker, WavMicrophone
 from pipeline.vocabulary.errors import AudioFileError, ConfigurationError, DeviceError
@@ -13,19 +15,28 @@ from pipeline.vocabulary.settings import DeviceList
 
 
 def test_each_name_gives_its_device() -> None:
+    system = SoundSystem()
     inputs = {
+        "device:USB": CardMicrophone,
         "wav:a:b.wav": WavMicrophone,
         "unix:/run/mic": UnixMicrophone,
         "none:": SilentMicrophone,
         "synthetic:": SyntheticMicrophone,
     }
-    outputs = {"wav:a:b.wav": WavLoudspeaker, "unix:/run/mic": UnixLoudspeaker, "none:": SilentLoudspeaker}
+    outputs = {
+        "device:USB": CardLoudspeaker,
+        "wav:a:b.wav": WavLoudspeaker,
+        "unix:/run/mic": UnixLoudspeaker,
+        "none:": SilentLoudspeaker,
+    }
     for name, kind in inputs.items():
-        assert type(input_device(name)) is type(input_device([name])) is kind
-        assert input_device(name).name == name
+        device, listed = (input_device(setting, sound_system=system) for setting in (name, [name]))
+        assert type(device) is type(listed) is kind
+        assert device.name == name
     for name, kind in outputs.items():
-        assert type(output_device(name)) is type(output_device([name])) is kind
-        assert output_device(name).name == name
+        speaker, listed_speaker = (output_device(setting, sound_system=system) for setting in (name, [name]))
+        assert type(speaker) is type(listed_speaker) is kind
+        assert speaker.name == name
 
 
 @pytest.mark.parametrize(
@@ -33,15 +44,12 @@ def test_each_name_gives_its_device() -> None:
     [
         ("wave:a.wav", ["audio.input: unknown kind of device wave; did you mean wav: ?"]),
         ("question.wav", ["audio.input: a recording is named wav:question.wav"]),
-        ("alsa:hw0", ["audio.input: unknown kind of device alsa; known: wav:, unix:, none:, synthetic:"]),
-        ("", ['audio.input: unknown kind of device ""; known: wav:, unix:, none:, synthetic:']),
+        ("alsa:hw0", ["audio.input: unknown kind of device alsa; known: device:, wav:, unix:, none:, synthetic:"]),
+        ("", ['audio.input: unknown kind of device ""; known: device:, wav:, unix:, none:, synthetic:']),
         ("none", ["audio.input: unknown kind of device none; did you mean none: ?"]),
         ("wav:", ["audio.input: wav: needs a path, as in wav:PATH"]),
         ("none:x", ["audio.input: none: takes nothing behind the colon, not x"]),
-        (
-            "device:default",
-            ["audio.input: sound cards (device:) come later; what works now: wav:, unix:, none:, synthetic:"],
-        ),
+        ("device: ", ["audio.input: device: needs a name, as in device:default; talkwire devices lists them"]),
         ([], ["audio.input: expected 1 to 8 devices"]),
         (["none:"] * 9, ["audio.input: expected 1 to 8 devices"]),
         (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.edges.pacing import STALL_S, PacedOutput, Sound, _blocks, hear, silence
-from pipeline.edges.simulated import counter_signal
+from pipeline.edges.synthetic import counter_signal
 
 CLOCK_S = 1e-9  # rounding of a host clock that counts in floats
 

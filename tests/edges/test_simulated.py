@@ -7,7 +7,8 @@ import trio.testing
 from pipeline.dsp.level import last_speech_sample, rms_dbfs
 from pipeline.dsp.pcm16 import to_samples
 from pipeline.edges.interfaces import Connection
-from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, counter_signal, tone
+from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker
+from pipeline.edges.synthetic import counter_signal, tone
 from pipeline.edges.websocket import PING_DEADLINE_S, QUEUE, SEND_DEADLINE_S
 from pipeline.vocabulary.errors import ConnectionLostError, ServiceBusyError
 from pipeline.vocabulary.signals import Secret

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from pipeline.edges.simulated import counter_signal
+from pipeline.edges.synthetic import counter_signal
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
 from pipeline.vocabulary.errors import DeviceError
 

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from pipeline.dsp.pcm16 import to_samples
-from pipeline.edges.simulated import counter_signal, tone
+from pipeline.edges.synthetic import counter_signal, tone
 from pipeline.edges.wav import WavLoudspeaker, WavMicrophone, demand_readable, read_wav
 from pipeline.vocabulary.errors import AudioFileError
 

@@ -1,5 +1,6 @@
 """Helpers of the tests that start real processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,25 +9,29 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
+from pipeline.vocabulary.configuration import shipped
 from tests.official import refuse_flaws
 
 PATIENCE_S = 60.0  # a loaded machine; nothing here waits that long when it works
+WITHOUT_MODELS = [
+    f"--set=server.{kind}=synthetic" for kind in ("voice_activity", "recogniser", "brain", "voice_engine")
+]
 
 
 class Talkwire:
     """One command in a session of its own, so that whatever it leaves behind can be found by its session id."""
 
-    def __init__(self, *arguments: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, environ: dict[str, str], stdout: int | IO[str] = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             text=True,
             start_new_session=True,
         )
@@ -83,22 +88,46 @@ def server_messages(tmp_path: Path) -> Callable[[], list[str]]:
 def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterator[Callable[..., Talkwire]]:
     """Starts commands: `talkwire("demo", "--json", environ={...})`; none survives the test.
 
-    Whatever a server among them says, the official client's types know it.
+    Whatever a server among them says, the official client's types know it. They share a runtime directory that nobody
+    else has, for other daemons run on this machine at the same time.
     """
     started: list[Talkwire] = []
-    recording = {
+    shared = {
+        "XDG_RUNTIME_DIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).with_name("recording")),
         "SERVER_MESSAGES": str(tmp_path / "server_messages"),
     }
 
-    def start(*arguments: str, environ: dict[str, str] | None = None) -> Talkwire:
-        started.append(Talkwire(*arguments, environ={**recording, **(environ or {})}))
+    def start(
+        *arguments: str, environ: dict[str, str] | None = None, stdout: int | IO[str] = subprocess.PIPE
+    ) -> Talkwire:
+        started.append(Talkwire(*arguments, environ={**shared, **(environ or {})}, stdout=stdout))
         return started[-1]
 
     yield start
     for command in started:
         command.kill()
     refuse_flaws(server_messages())
+
+
+@pytest.fixture
+def daemon(talkwire: Callable[..., Talkwire]) -> Callable[..., Talkwire]:
+    """Starts an endpoint beside a server and a backend of its own; `daemon("--set=...", environ={...})` is it."""
+
+    def start(*arguments: str, **options: Any) -> Talkwire:
+        server = talkwire("serve", "--port=0", "--json", *WITHOUT_MODELS)
+        port = json.loads(server.until("ready"))["port"]
+        mint = f"--set=tokens.provider_url=http://127.0.0.1:{port}/v1/realtime/client_secrets"
+        backend = json.loads(talkwire("tokens", "--port=0", "--json", mint).until("ready"))["port"]
+        return talkwire(
+            "run", "--json", "--set=audio.output=none:",
+            f"--set=audio.input=synthetic:{shipped('questions') / 'hello.wav'}",
+            f"--set=service.url=ws://127.0.0.1:{port}/v1/realtime",
+            f"--set=token.url=http://127.0.0.1:{backend}/realtime/token",
+            *arguments, **options,
+        )  # fmt: skip
+
+    return start
 
 
 @pytest.fixture

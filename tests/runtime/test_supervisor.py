@@ -10,9 +10,9 @@ from pipeline.core.overflow import Hold, Overflow
 from pipeline.core.retry import RestartIntensity
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Restart, bind
-from pipeline.runtime.local_link import open_local_links
+from pipeline.runtime.links import open_links
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.runtime.supervisor import Happening, Incident, most_telling, run
+from pipeline.runtime.supervisor import Happening, Incident, fault_of, most_telling, run
 from pipeline.vocabulary.errors import (
     CrashLoopError,
     CredentialRefusedError,
@@ -60,7 +60,7 @@ class House:
         await run(actors, arguments, intensity=self.intensity, report=self.incidents.append)
 
     def happened(self) -> list[tuple[str, Happening]]:
-        return [(incident.actor, incident.what) for incident in self.incidents]
+        return [(incident.who.removeprefix("actor "), incident.what) for incident in self.incidents]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_a_failed_actor_takes_those_after_it_along(house: House, autojump_
         *("-end", "-d", "-c", "-b", "-a"),
     ]
     assert house.happened() == [("b", Happening.FAILED), ("b", Happening.RESTARTED)]
-    assert house.incidents[0].error is error
+    assert house.incidents[0].fault == fault_of(error)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_a_verdict_stop_is_found_inside_groups(house: House, autojump_cloc
     group = ExceptionGroup("outer", [ValueError("x"), ExceptionGroup("inner", [LinkClosedError("x"), refused])])
     with pytest.raises(NothingHeardError):
         await house.run(spec("a", house.actor("a", group)))
-    assert house.incidents == [Incident("a", Happening.FAILED, refused)]
+    assert house.incidents == [Incident("actor a", Happening.FAILED, refused.fault())]
 
 
 async def test_a_verdict_stop_while_cleaning_up_is_raised(house: House, autojump_clock: MockClock) -> None:
@@ -382,13 +382,13 @@ async def test_links_outlive_the_actors_on_them(house: House, autojump_clock: Mo
         ActorSpec("count", count, Restart.TRANSIENT, significant=True),
         ActorSpec("add", add),
     ]
-    with open_local_links(links, Floor()) as opened:
-        arguments = bind(actors, links, opened, {})
+    with open_links(actors, links, dict.fromkeys(["count", "add"], "main"), "main", Floor()) as opened:
+        arguments = bind(actors, links, opened.ends, {})
         await run(actors, arguments, intensity=house.intensity, report=house.incidents.append)
     assert received == list(range(10))
     assert house.happened().count(("add", Happening.RESTARTED)) == 2
     with pytest.raises(LinkClosedError):
-        opened["numbers"].sender.send_nowait(10)
+        opened.local["numbers"].sender.send_nowait(10)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ class OddBytes(Fault, frozen=True, kw_only=True, tag="odd_bytes"):
 
         def shift(event: Json) -> Iterator[Move]:
             response_id = here.scene.response_of(event)
-            if response_id is None or not here.strikes_response(event):
+            struck = here.strikes_response(event)
+            if response_id is None or not struck or _is_spoilt(event):
                 yield Say(event)
             elif event["type"] == SOUND:
                 carried = here.kept.pop(response_id, [])
@@ -104,6 +105,11 @@ class OddBytes(Fault, frozen=True, kw_only=True, tag="odd_bytes"):
                 yield Say(event)
 
         return shift
+
+
+def _is_spoilt(event: Json) -> bool:
+    """`bad_base64` came before: there are no bytes to shift."""
+    return event["type"] == SOUND and str(event["delta"]).startswith("%")
 
 
 class EmptyDelta(Fault, frozen=True, kw_only=True, tag="empty_delta"):

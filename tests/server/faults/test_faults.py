@@ -325,6 +325,11 @@ def test_deltas_end_inside_a_sample_and_no_byte_is_lost(probe: Probe, script: An
     assert line.sound(got) == line.sound(reply)
 
 
+def test_a_delta_that_is_spoilt_already_cannot_be_shifted(probe: Probe, script: Any) -> None:
+    got = probe("bad_base64 times=1", "odd_bytes").server(*script.reply(1, count=2))
+    assert [event["delta"][0] == "%" for event in got if event["type"] == SOUND] == [True, False, False]
+
+
 @shows("empty_delta")
 def test_an_empty_delta_comes_before_each(probe: Probe, script: Any) -> None:
     got = probe("empty_delta").server(*script.deltas(2))

@@ -1,0 +1,254 @@
+"""Sound cards (`device:NAME`): a microphone and a loudspeaker on PortAudio, whatever their rate, at 24 kHz to us.
+
+The contract with whoever runs the process: SoundSystemHungError means that this process must end, by force. Every other
+DeviceError is a state: the device may be opened again and again until it is back.
+Mute is a closed device: leaving `open` stops the stream and gives the card back.
+"""
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+import msgspec
+import trio
+
+from pipeline.core.device_clock import DeviceClock
+from pipeline.dsp.resample import StreamResampler, spread, to_mono
+from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.edges.sound_card_stream import CardStream, Mark
+from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
+
+STALE_S: Final = 0.4
+"""Beyond the card's own delay: sound heard so long ago is no answer to anything, and after a stall of us, the machine
+or the server, which then hands it out in one burst, the microphone goes on with the present."""
+AHEAD_MAX: Final = 3
+"""Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
+MARGIN_MS: Final = 2
+"""Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
+
+
+class MicrophoneStatistics(msgspec.Struct):
+    """Of one microphone since it was made.
+
+    Attributes:
+        opened: how often.
+        blocks: callbacks taken.
+        xruns: losses the card reported.
+        inserted: samples of silence put in their place, at the card's rate.
+        stale: samples discarded after a stall, at the card's rate.
+        drift_ppm: how much faster than nominal the card runs.
+    """
+
+    opened: int = 0
+    blocks: int = 0
+    xruns: int = 0
+    inserted: int = 0
+    stale: int = 0
+    drift_ppm: float = 0.0
+
+
+class LoudspeakerStatistics(msgspec.Struct):
+    """Of one loudspeaker since it was made.
+
+    Attributes:
+        opened: how often.
+        blocks: callbacks answered.
+        xruns: gaps the card reported.
+        starved: gaps because we brought nothing in time.
+        drift_ppm: how much faster than nominal the card runs.
+    """
+
+    opened: int = 0
+    blocks: int = 0
+    xruns: int = 0
+    starved: int = 0
+    drift_ppm: float = 0.0
+
+
+class CardMicrophone:
+    """A sound card's microphone; its blocks carry the far end."""
+
+    def __init__(self, system: SoundSystem, wanted: str) -> None:
+        self.name = f"device:{wanted}"
+        """As it was asked for; once opened, the device's whole name."""
+        self._system = system
+        self._wanted = wanted
+        self._statistics = MicrophoneStatistics()
+
+    def statistics(self) -> MicrophoneStatistics:
+        """Counters so far."""
+        return msgspec.structs.replace(self._statistics)
+
+    async def is_back(self) -> bool:
+        """Whether it can be opened now; disturbs nothing."""
+        return await self._system.is_back(self._wanted, "input")
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        """Open the card. Raises DeviceError, SoundSystemHungError."""
+        async with self._system.open_stream(self._wanted, "input") as (stream, device):
+            self.name = f"device:{device.name}"
+            self._statistics.opened += 1
+            async with aclosing(self._blocks(stream, frame_ms)) as blocks:
+                yield blocks
+
+    async def _blocks(self, stream: CardStream, frame_ms: int) -> AsyncGenerator[InputBlock, None]:
+        ear = _Ear(stream, frame_ms, self._statistics)
+        samples = frame_ms * RATE_HZ // 1000
+        while True:
+            self._system.demand_fresh()
+            now = trio.current_time()
+            for mark in stream.marks():
+                ear.take(mark, now)
+            for captured_s, pcm in ear.frames():
+                yield InputBlock(pcm, captured_s, far=self._system.far_end.take(captured_s, samples))
+            await stream.wait_callback()
+
+
+class _Ear:
+    """A card's blocks become frames at RATE_HZ on an unbroken time line; nothing in here waits."""
+
+    def __init__(self, stream: CardStream, frame_ms: int, statistics: MicrophoneStatistics) -> None:
+        self._stream = stream
+        self._size = frame_ms * BYTES_PER_MS
+        self._statistics = statistics
+        self._clock = DeviceClock(stream.rate_hz)
+        self._resampler = StreamResampler(stream.rate_hz, RATE_HZ)
+        self._sound = bytearray()  # less than a frame and what came at once: MARKS_MAX blocks
+        self._next = 0  # number of the sample that follows those taken
+        self._delay_s = math.inf  # the card's own, the shortest so far
+        self._inserted = 0  # silence in the time line that the card did not hear
+        self._origin: int | None = None  # place in the time line where the resampler began
+        self._given = 0  # samples cut off `_sound` since
+
+    def take(self, mark: Mark, now: float) -> None:
+        """Take the block of this mark out of the ring, or discard it if it is stale."""
+        stream, statistics = self._stream, self._statistics
+        stream.ring.skip(mark.first * stream.channels)
+        pcm = to_mono(stream.ring.read(mark.samples * stream.channels), stream.channels)
+        index = mark.first + self._inserted
+        missing = self._missing(mark, index)
+        statistics.blocks += 1
+        statistics.xruns += mark.xrun
+        statistics.inserted += missing
+        statistics.stale += mark.first - self._next  # forgotten before we came
+        self._next = mark.first + mark.samples
+        self._inserted += missing
+        self._clock.mark(index + missing, mark.at_s)
+        statistics.drift_ppm = self._clock.drift_ppm
+        self._delay_s = min(self._delay_s, mark.came_s - mark.at_s)
+        if now - mark.at_s > self._delay_s + STALE_S:
+            statistics.stale += mark.samples
+            self._forget()
+            return
+        if self._origin is None:
+            self._origin = index
+        self._sound += self._resampler.process(bytes(2 * missing) + pcm)
+
+    def frames(self) -> Iterator[tuple[float, bytes]]:
+        """Whole frames, each with the moment its first sample was heard."""
+        while len(self._sound) >= self._size:
+            assert self._origin is not None, "there is sound since the origin"
+            place = self._origin + self._given * self._stream.rate_hz / RATE_HZ
+            frame = bytes(self._sound[: self._size])
+            del self._sound[: self._size]
+            self._given += self._size // 2
+            yield self._clock.at(place), frame
+
+    def _missing(self, mark: Mark, index: int) -> int:
+        """How many samples the card lost before this block; its time alone proves nothing, servers guess it."""
+        lost = round(self._clock.error_s(index, mark.at_s) * self._stream.rate_hz) if mark.xrun else 0
+        return min(lost, round(STALE_S * self._stream.rate_hz)) if lost > mark.samples // 2 else 0
+
+    def _forget(self) -> None:
+        self._resampler.flush()
+        self._sound.clear()
+        self._origin = None
+        self._given = 0
+
+
+class CardLoudspeaker:
+    """A sound card's loudspeaker; what it plays is the far end of the microphones on the same SoundSystem."""
+
+    def __init__(self, system: SoundSystem, wanted: str) -> None:
+        self.name = f"device:{wanted}"
+        """As it was asked for; once opened, the device's whole name."""
+        self._system = system
+        self._wanted = wanted
+        self._statistics = LoudspeakerStatistics()
+
+    def statistics(self) -> LoudspeakerStatistics:
+        """Counters so far."""
+        return msgspec.structs.replace(self._statistics)
+
+    async def is_back(self) -> bool:
+        """Whether it can be opened now; disturbs nothing."""
+        return await self._system.is_back(self._wanted, "output")
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        """Open the card. Raises DeviceError, SoundSystemHungError."""
+        async with self._system.open_stream(self._wanted, "output") as (stream, device):
+            self.name = f"device:{device.name}"
+            self._statistics.opened += 1
+            mouth = _Mouth(self._system, stream, frame_ms, self._statistics)
+            self._system.far_end.attach(stream, mouth.clock, mouth.settle)
+            try:
+                yield mouth
+            finally:
+                self._system.far_end.detach()
+
+
+class _Mouth:
+    """An open loudspeaker (OutputStream): keeps a block ahead of the card, more where the machine is slow."""
+
+    def __init__(
+        self, system: SoundSystem, stream: CardStream, frame_ms: int, statistics: LoudspeakerStatistics
+    ) -> None:
+        self.clock = DeviceClock(stream.rate_hz)
+        self._system = system
+        self._stream = stream
+        self._samples = frame_ms * RATE_HZ // 1000
+        self._statistics = statistics
+        self._resampler = StreamResampler(RATE_HZ, stream.rate_hz)
+        self._ahead = 0  # blocks that are to lie ready; 0 before the first
+        self._enough = 1
+
+    async def wait_request(self) -> OutputRequest:
+        """Wait until another block is wanted. Raises DeviceError, SoundSystemHungError."""
+        stream = self._stream
+        self.settle()
+        while stream.ring.held >= self._enough or not (self._ahead or self.clock.has_settled):
+            await stream.wait_callback()
+            self.settle()
+        self._system.demand_fresh()
+        if not stream.ring.held:
+            self._begin()
+        leaves = stream.ring.due / stream.channels + self._resampler.pending
+        return OutputRequest(self._samples, self.clock.at(leaves))
+
+    async def write(self, pcm: bytes | None) -> None:
+        """Lay the block ready."""
+        assert pcm is None or len(pcm) == 2 * self._samples, "a block has as many samples as were asked for"
+        sound = self._resampler.process_silence(self._samples) if pcm is None else self._resampler.process(pcm)
+        self._stream.ring.write(spread(sound, self._stream.channels))
+        await trio.lowlevel.checkpoint()
+
+    def settle(self) -> None:
+        """Bring the clock up to the last callback."""
+        for mark in self._stream.marks():
+            self._statistics.blocks += 1
+            self._statistics.xruns += mark.xrun
+            if mark.xrun:
+                self.clock.restart()
+            self.clock.mark(mark.first, mark.at_s)
+        self._statistics.drift_ppm = self.clock.drift_ppm
+
+    def _begin(self) -> None:
+        """The card has played silence, at its start or because we were late."""
+        self._statistics.starved += self._ahead > 0
+        self._ahead = min(self._ahead + 1, AHEAD_MAX)
+        self._enough = self._ahead * self._stream.block * self._stream.channels
+        self._stream.ring.write(bytes(2 * self._stream.channels * (self._stream.rate_hz * MARGIN_MS // 1000)))

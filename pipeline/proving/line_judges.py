@@ -1,0 +1,269 @@
+"""The judges of the line: how many there are, how often and with what the daemon tries, and what must come in time."""
+
+from collections import deque
+from typing import Final
+
+from pipeline.proving import happenings as hp
+from pipeline.proving.oracle import Judge, Verdict
+from pipeline.proving.simulated_backend import CANARY
+
+EXPIRED: Final = "maximum duration"
+"""In the words with which the service ends a session for its age."""
+
+
+class LineJudge(Judge):
+    """How many lines there are and what is done with them (1, 17, 20, 21, 23, 26)."""
+
+    DEADLINE_S = 11.0  # of the settings, with a second for the wire
+    STOP_S = 5.0
+    HANDOVER_S = 60.0
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self._held: set[int] = set()
+        self._ends_s: dict[int, float] = {}
+        self._newest_heard = 0
+        self._troubles = 0
+
+    def _on_connected(self, event: hp.Connected, now: float) -> None:
+        old = sorted(self._held)
+        window_s = [self._ends_s.get(wire, 0.0) - now for wire in old]
+        handing_over = len(old) == 1 and 0 < window_s[0] <= self.HANDOVER_S
+        self.demand("1", not old or handing_over, now, f"wire {event.wire} opened while {old} were open")
+        self._held.add(event.wire)
+
+    def _on_left(self, event: hp.Left, _now: float) -> None:
+        self._gone(event.wire)
+
+    def _on_broken(self, event: hp.Broken, _now: float) -> None:
+        self._gone(event.wire)
+
+    def _on_upgraded(self, event: hp.Upgraded, now: float) -> None:
+        self._ends_s[event.wire] = now + event.life_s
+
+    def _on_heard(self, event: hp.Heard, now: float) -> None:
+        if event.wire in self._held:
+            self.demand("1", event.wire >= self._newest_heard, now, f"sound went back to wire {event.wire}")
+            self._newest_heard = max(self._newest_heard, event.wire)
+
+    def _on_asked(self, event: hp.Asked, now: float) -> None:
+        if event.kind == "session.update" and event.wire in self._held:
+            self.expect("20", now + self.DEADLINE_S, event.wire, f"wire {event.wire}: settings never confirmed")
+
+    def _on_told(self, event: hp.Told, _now: float) -> None:
+        if event.kind == "session.updated":
+            self.owed.pay("20", event.wire)
+
+    def _on_troubled(self, _event: hp.Troubled, _now: float) -> None:
+        self._troubles += 1
+
+    def _on_calmed(self, _event: hp.Calmed, _now: float) -> None:
+        self._troubles -= 1
+
+    def _on_hungup(self, event: hp.HungUp, now: float) -> None:
+        if event.wire in self._held and not self._troubles:
+            self.demand("23", EXPIRED not in event.cause, now, f"the session of wire {event.wire} has expired")
+
+    def _on_noticed(self, event: hp.Noticed, now: float) -> None:
+        self.search(event.line, now)
+        self.demand("21", '"kind":"Actor"' not in event.line, now, event.line)
+
+    def search(self, text: str, now: float) -> None:
+        """Look for a secret in what was said or printed."""
+        self.demand("17", CANARY not in text, now, "a client secret was told")
+
+    def _on_stopasked(self, _event: hp.StopAsked, now: float) -> None:
+        self.expect("26", now + self.STOP_S, "stop", "the daemon did not end")
+
+    def _on_daemonended(self, event: hp.DaemonEnded, now: float) -> None:
+        self.owed.pay("26", "stop")
+        self.demand("21", event.error != "CrashLoopError", now, "the daemon gave up restarting its actors")
+
+    def _gone(self, wire: int) -> None:
+        self._held.discard(wire)
+        self.owed.pay("20", wire)
+
+
+class AttemptJudge(Judge):
+    """How often the daemon tries, and with what (12, 13)."""
+
+    MOST = 15
+    WINDOW_S = 60.0
+    CLOSEST_S = 0.099
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self._attempts: deque[float] = deque(maxlen=self.MOST + 1)
+        self._not_before_s = 0.0
+        self._fresh = False
+        self._used: set[int] = set()
+        self._twins: set[int] = set()
+
+    def _on_daemonstarted(self, _event: hp.DaemonStarted, _now: float) -> None:
+        self._attempts.clear()  # a new process knows nothing of the one before
+        self._not_before_s = 0.0
+
+    def _on_attempted(self, _event: hp.Attempted, now: float) -> None:
+        if self._attempts:
+            gap_s = now - self._attempts[-1]
+            self.demand("12", gap_s >= self.CLOSEST_S, now, f"two attempts within {gap_s * 1000:.0f} ms")
+        self._attempts.append(now)
+        many = len(self._attempts) > self.MOST and now - self._attempts[0] < self.WINDOW_S
+        self.demand("12", not many, now, f"more than {self.MOST} attempts in {self.WINDOW_S:.0f} s")
+        self.demand("12", now >= self._not_before_s, now, f"an attempt before Retry-After ({self._not_before_s:.1f} s)")
+
+    def _on_minted(self, event: hp.Minted, now: float) -> None:
+        self._fresh = event.secret > 0
+        self._ask_for(event.retry_after_s, now)
+
+    def _on_refused(self, event: hp.Refused, now: float) -> None:
+        if event.status in {429, 503}:  # nowhere else does Retry-After mean anything
+            self._ask_for(event.retry_after_s, now)
+
+    def _on_dialled(self, _event: hp.Dialled, now: float) -> None:
+        self.demand("13", self._fresh, now, "dialled without a fresh client secret")
+        self._fresh = False
+
+    def _on_twinned(self, event: hp.Twinned, _now: float) -> None:
+        self._twins.add(event.wire)
+
+    def _on_upgraded(self, event: hp.Upgraded, now: float) -> None:
+        if event.wire in self._twins:
+            return  # no attempt of the daemon's
+        self.demand("13", event.secret not in self._used, now, f"secret {event.secret} opened a second session")
+        self._used.add(event.secret)
+
+    def _ask_for(self, pause_s: float | None, now: float) -> None:
+        if pause_s is not None:
+            self._not_before_s = max(self._not_before_s, now + pause_s)
+
+
+class PromptnessJudge(Judge):
+    """What has to happen in time (22, 24, 25)."""
+
+    READY_S = 12.0
+    BUSY_S = 90.0  # after 429 and 5xx the range of the pause goes up to 60 s, and Retry-After counts besides
+    ANSWER_S = 10.0
+    STALL_S = 8.0 + 1.5  # a close frame may take its second
+    OVERLOADED = 1013
+    STREAMING_S = 3.0
+    IDLE_S = 10.0
+    LOOK_S = 0.2  # for the wire
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self._troubles: list[str] = []
+        self._calm_since_s = 0.0
+        self._busy_until_s = 0.0
+        self._ready: set[int] = set()
+        self._started: set[int] = set()  # wires that said when speech began and not yet when it ended
+        self._utterance = 0
+        self._stopping = False
+        self._streamed_s = 0.0
+
+    # 22
+
+    def _on_daemonstarted(self, _event: hp.DaemonStarted, now: float) -> None:
+        self._want_session(now)
+
+    def _on_troubled(self, event: hp.Troubled, _now: float) -> None:
+        self._troubles.append(event.nemesis)
+        self.owed.waive("22", "24")
+
+    def _on_calmed(self, event: hp.Calmed, now: float) -> None:
+        self._troubles.remove(event.nemesis)
+        self._calm_since_s = now
+        self._want_session(now)
+
+    def _on_minted(self, event: hp.Minted, now: float) -> None:
+        if event.status not in {0, 200}:
+            self._busy_until_s = now + self.BUSY_S
+
+    def _on_refused(self, _event: hp.Refused, now: float) -> None:
+        self._busy_until_s = now + self.BUSY_S
+
+    def _on_told(self, event: hp.Told, now: float) -> None:
+        match event.kind:
+            case "session.updated":
+                self._ready.add(event.wire)
+                self.owed.pay("22", "ready")
+            case "input_audio_buffer.speech_started":
+                self._started.add(event.wire)
+                self.owed.pay("25-stall", event.wire)
+            case "input_audio_buffer.speech_stopped" if event.wire in self._started:
+                self._started.remove(event.wire)
+                if event.wire in self._ready:
+                    text = f"wire {event.wire} owes an answer and was kept"
+                    self.expect("25-stall", now + self.STALL_S, event.wire, text)
+            case "response.output_audio.delta" | "response.done":
+                self.owed.pay("25-stall", event.wire)
+
+    def _on_left(self, event: hp.Left, now: float) -> None:
+        self._lose(event.wire, now)
+        for key in ("25-stall", "25-streaming", "25-idle"):
+            self.owed.pay(key, event.wire)
+
+    def _on_broken(self, event: hp.Broken, now: float) -> None:
+        self._lose(event.wire, now)
+        for key in ("25-stall", "25-streaming", "25-idle"):
+            self.owed.pay(key, event.wire)
+
+    def _on_stopasked(self, _event: hp.StopAsked, _now: float) -> None:
+        self._stopping = True
+        self.owed.waive("22", "24", "25-stall", "25-streaming", "25-idle")
+
+    def _on_daemonended(self, _event: hp.DaemonEnded, _now: float) -> None:
+        self.owed.waive("22", "24")
+
+    # 24
+
+    def _on_utterancebegan(self, event: hp.UtteranceBegan, _now: float) -> None:
+        self.owed.waive("24", "25-stall")  # whoever speaks on gives up the answer to what was said before
+        self._utterance = event.utterance
+
+    def _on_utteranceended(self, event: hp.UtteranceEnded, now: float) -> None:
+        calm = not self._troubles and now - self._calm_since_s > self.BUSY_S
+        if calm and self._ready and not self._stopping:
+            self.expect("24", now + self.ANSWER_S, "answer", f"utterance {event.utterance} was never answered")
+
+    def _on_played(self, _event: hp.Played, _now: float) -> None:
+        self.owed.pay("24", "answer")
+
+    def _on_hungup(self, event: hp.HungUp, now: float) -> None:
+        self.owed.pay("25-stall", event.wire)
+        if event.code == self.OVERLOADED:
+            self._busy_until_s = now + self.BUSY_S
+        if EXPIRED in event.cause:
+            self.owed.waive("24")  # counted by 23
+
+    # 25
+
+    def _on_captured(self, _event: hp.Captured, now: float) -> None:
+        self._streamed_s = now
+
+    def _on_swallowed(self, event: hp.Swallowed, now: float) -> None:
+        text = f"wire {event.wire} swallows and was kept"
+        if now - self._streamed_s < self.LOOK_S:
+            self.expect("25-streaming", now + self.STREAMING_S + self.LOOK_S, event.wire, text)
+        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+
+    def _on_forgotten(self, event: hp.Forgotten, now: float) -> None:
+        text = f"wire {event.wire} is dead and was kept"
+        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+
+    def _on_deafened(self, event: hp.Deafened, now: float) -> None:
+        text = f"wire {event.wire} is deaf and was kept"
+        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+
+    def _on_recovered(self, event: hp.Recovered, _now: float) -> None:
+        self.owed.pay("25-idle", event.wire)
+
+    def _lose(self, wire: int, now: float) -> None:
+        self._ready.discard(wire)
+        if not self._troubles:
+            self._want_session(now)
+
+    def _want_session(self, now: float) -> None:
+        if not (self._ready or self._troubles or self._stopping):
+            due_s = max(now + self.READY_S, self._busy_until_s)
+            self.expect("22", due_s, "ready", f"no session since {now:.3f}")

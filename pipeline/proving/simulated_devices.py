@@ -1,0 +1,210 @@
+"""The simulated room: who speaks when, a microphone that hears it and a loudspeaker that knows what it was given.
+
+Both devices rest while nothing happens, so that a week of silence costs nothing: the microphone is voice-gated (unless
+it is told to be continuous), and the loudspeaker asks for blocks only while something may have come for it. It keeps
+its grid of block times meanwhile.
+"""
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Final, NamedTuple
+
+import trio
+
+from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.proving import happenings as hp
+from pipeline.proving.marks import NUMBERS_MAX, Mark, marked, read
+from pipeline.proving.trace import Trace
+from pipeline.vocabulary.errors import DeviceError
+from pipeline.vocabulary.frames import BYTES_PER_MS
+
+LEAD_S: Final = 0.2
+"""Heard before speech by a voice-gated microphone."""
+TAIL_S: Final = 0.9
+"""Heard after speech: longer than the silence that ends a turn at the service."""
+AWAKE_S: Final = 0.1
+"""So long after the last sound, or the last thing that came over the network, the loudspeaker keeps asking."""
+
+
+class Utterance(NamedTuple):
+    """Somebody speaks from `start_s` to `end_s` (s since the run began)."""
+
+    number: int
+    start_s: float
+    end_s: float
+
+
+class SimulatedMicrophone:
+    """Hears the utterances of a script, block by block, each block numbered.
+
+    Attributes:
+        captured: frames given so far.
+    """
+
+    name = "simulated microphone"
+
+    def __init__(self, trace: Trace, script: Sequence[Utterance], *, continuous: bool) -> None:
+        self.captured = 0
+        self._trace = trace
+        self._script = script
+        self._continuous = continuous
+        self._unplugged = 0
+        self._lost = trio.Event()
+        self._at = 0  # utterances before this one are over
+
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """The device is gone meanwhile."""
+        self._unplugged += 1
+        self._lost.set()
+        try:
+            yield
+        finally:
+            self._unplugged -= 1
+            if not self._unplugged:
+                self._lost = trio.Event()
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        """As InputDevice."""
+        await trio.lowlevel.checkpoint()
+        if self._unplugged:
+            raise DeviceError("the simulated microphone is gone")
+        self._trace.add(hp.MicrophoneOpened())
+        try:
+            async with aclosing(self._blocks(frame_ms)) as blocks:
+                yield blocks
+        finally:
+            self._trace.add(hp.MicrophoneClosed())
+
+    async def _blocks(self, frame_ms: int) -> AsyncGenerator[InputBlock, None]:
+        frame_s = frame_ms / 1000
+        origin_s = trio.current_time()
+        index = 0
+        while True:
+            index = self._next_index(index, origin_s, frame_s)
+            start_s = round(origin_s + index * frame_s, 6)
+            with trio.move_on_at(round(start_s + frame_s, 6)):
+                await self._lost.wait()
+                raise DeviceError("the simulated microphone was unplugged")
+            yield self._block(start_s, frame_ms)
+            index += 1
+
+    def _next_index(self, index: int, origin_s: float, frame_s: float) -> int:
+        """The next block in which a voice-gated microphone hears something; after the last utterance none ever."""
+        if self._continuous:
+            return index
+        while self._at < len(self._script) and self._script[self._at].end_s + TAIL_S < origin_s + index * frame_s:
+            self._at += 1
+        if self._at == len(self._script):
+            return 1 << 40
+        begin_s = self._script[self._at].start_s - LEAD_S
+        return max(index, math.ceil((begin_s - origin_s) / frame_s))
+
+    def _block(self, start_s: float, frame_ms: int) -> InputBlock:
+        while self._continuous and self._at + 1 < len(self._script) and self._script[self._at + 1].start_s <= start_s:
+            self._at += 1
+        heard = self._script[self._at] if self._script else Utterance(0, math.inf, math.inf)
+        speech = heard.start_s <= start_s < heard.end_s
+        self.captured += 1
+        pcm = marked(self.captured // NUMBERS_MAX, self.captured % NUMBERS_MAX, frame_ms, speech=speech)
+        self._trace.add(hp.Captured(self.captured, heard.number, speech))
+        return InputBlock(pcm, start_s)
+
+
+def frame_number(pcm: bytes) -> tuple[int, bool] | None:
+    """Which frame of the microphone this is, and whether somebody speaks in it; None if it is none."""
+    mark = read(pcm)
+    return None if mark is None else (mark.group * NUMBERS_MAX + mark.number, mark.speech)
+
+
+class SimulatedLoudspeaker:
+    """Asks for blocks on a grid of its own and traces which block of which reply it was given."""
+
+    name = "simulated loudspeaker"
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._unplugged = 0
+        self._awake_until_s = 0.0
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def wake(self) -> None:
+        """Something may have come for it."""
+        now = trio.current_time()
+        if now >= self._awake_until_s:
+            self._changed.unpark_all()
+        self._awake_until_s = now + AWAKE_S
+
+    @contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """The device is gone meanwhile."""
+        self._unplugged += 1
+        self._changed.unpark_all()
+        try:
+            yield
+        finally:
+            self._unplugged -= 1
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        """As OutputDevice."""
+        await trio.lowlevel.checkpoint()
+        self.demand()
+        self._trace.add(hp.LoudspeakerOpened())
+        self.wake()
+        try:
+            yield _OpenLoudspeaker(self, frame_ms)
+        finally:
+            self._trace.add(hp.LoudspeakerClosed())
+
+    async def rest(self) -> None:
+        """Wait until something may have come; raises DeviceError if the device is gone."""
+        self.demand()
+        while trio.current_time() >= self._awake_until_s:
+            await self._changed.park()
+            self.demand()
+
+    def demand(self) -> None:
+        """Raise DeviceError if the device is gone."""
+        if self._unplugged:
+            raise DeviceError("the simulated loudspeaker is gone")
+
+    def play(self, pcm: bytes) -> None:
+        """Trace a block that sounds."""
+        try:
+            mark = read(pcm)
+        except ValueError:
+            mark = Mark(0, 0, speech=True, whole=False)
+        if mark is not None:
+            self.wake()
+            self._trace.add(hp.Played(mark.group, mark.number, mark.whole))
+
+
+class _OpenLoudspeaker:
+    """As OutputStream."""
+
+    def __init__(self, device: SimulatedLoudspeaker, frame_ms: int) -> None:
+        self._device = device
+        self._frame_s = frame_ms / 1000
+        self._samples = frame_ms * BYTES_PER_MS // 2
+        self._start_s = trio.current_time()
+        self._index = 0
+
+    async def wait_request(self) -> OutputRequest:
+        """The next block on the grid; those that fell into a rest were silence."""
+        await self._device.rest()
+        now = trio.current_time()
+        self._index = max(self._index + 1, math.ceil((now - self._start_s) / self._frame_s))
+        leaves_s = round(self._start_s + self._index * self._frame_s, 6)
+        await trio.sleep_until(leaves_s)
+        self._device.demand()
+        return OutputRequest(self._samples, leaves_s)
+
+    async def write(self, pcm: bytes | None) -> None:
+        """Take the answer."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if pcm is not None:
+            assert len(pcm) == 2 * self._samples, "a block has as many samples as were asked for"
+            self._device.play(pcm)

@@ -1,0 +1,226 @@
+"""The simulated world: the whole daemon with everything around it, in one process, under one seed and one clock.
+
+The daemon is the one that ships: `app.run` with every actor, the real session, the real WebSocket edge and token
+client. Simulated are only what stands outside of it: network, service, backend, room, clock on the wall.
+"""
+
+import gc
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from random import Random
+from typing import Final
+
+import msgspec
+import trio
+
+from pipeline import app
+from pipeline.edges.token_client import TokenClient
+from pipeline.edges.websocket import WebSocketConnector
+from pipeline.proving import happenings as hp
+from pipeline.proving.network import Network
+from pipeline.proving.simulated_backend import SimulatedBackend
+from pipeline.proving.simulated_devices import SimulatedLoudspeaker, SimulatedMicrophone, Utterance
+from pipeline.proving.simulated_service import MODEL, SimulatedService
+from pipeline.proving.trace import Listener, Trace
+from pipeline.realtime.dialects import DIALECTS
+from pipeline.server.admission import Admission
+from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary.errors import TalkwireError
+from pipeline.vocabulary.settings import Settings
+from pipeline.vocabulary.signals import Command, FinishedNotice, Notice, Secret, Stop
+
+EPOCH_S: Final = 1_800_000_000.0
+"""Unix time at which every run begins."""
+PROVIDER_KEY: Final = Secret("sk-simulated")
+"""Of the service; nobody in this world holds it, so that only client secrets open sessions."""
+RESTART_S: Final = 5.0
+"""A daemon that ended is started again after this, as a service manager does it."""
+PATIENCE_S: Final = 30.0
+"""So long the world waits at the end for the daemon."""
+SWEEP_S: Final = 6 * 3_600.0
+"""Garbage is collected this often."""
+OVERRIDES: Final = (
+    "audio.input=none:",
+    "audio.output=none:",
+    f"conversation.model={MODEL}",
+    "turn.mode=server_vad",
+)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.
+
+    Attributes:
+        seed: of everything.
+        duration_s: how long it is.
+        visits_per_h: how often somebody comes to talk, on average.
+        faults: nemeses by name.
+        faults_per_h: how often one of them strikes, on average.
+        continuous: the microphone hears all the time, else only while somebody speaks.
+        frame_ms: length of its blocks.
+    """
+
+    seed: int
+    duration_s: float
+    visits_per_h: float = 1.2
+    faults: tuple[str, ...] = ()
+    faults_per_h: float = 1.0
+    continuous: bool = False
+    frame_ms: int = 20
+
+    @property
+    def command(self) -> str:
+        """The line that runs it again."""
+        parts = [f"talkwire simulate --days {self.duration_s / 86_400:g} --seed {self.seed}"]
+        parts.append(f"--faults {','.join(self.faults) or 'none'}")
+        parts.append(f"--faults-per-hour {self.faults_per_h:g} --visits-per-hour {self.visits_per_h:g}")
+        return " ".join(parts + ["--continuous"] * self.continuous)
+
+
+class World:
+    """Everything of one run.
+
+    Attributes:
+        plan: the run.
+        trace: what happened.
+        script: who speaks when.
+        network, backend, service, microphone, loudspeaker: what stands around the daemon.
+        wall_offset_s: how wrong the clock on the daemon's wall is.
+        slept_s: how long the machine was suspended: the world has gone on by so much.
+        books: the frames by fate, summed over every daemon that ended in order.
+    """
+
+    def __init__(self, plan: Plan, script: Sequence[Utterance], listener: Listener) -> None:
+        self.plan = plan
+        self.settings: Settings = load(overrides=[*OVERRIDES, f"audio.frame_ms={plan.frame_ms}"])
+        self.trace = Trace(listener)
+        self.script = script
+        self.wall_offset_s = 0.0
+        self.slept_s = 0.0
+        self.books: dict[str, int] = {}
+        voice, dialect = self.settings.conversation.voice, DIALECTS[self.settings.server.dialect]
+        admission = Admission(PROVIDER_KEY, voice=voice, max_sessions=1_000, dialect=dialect)
+        self.microphone = SimulatedMicrophone(self.trace, self.script, continuous=plan.continuous)
+        self.loudspeaker = SimulatedLoudspeaker(self.trace)
+        self.service = SimulatedService(
+            self.trace, admission, self.true_wall_s, plan.frame_ms, plan.seed, self.settings.server
+        )
+        self.network = Network(self.trace, self.service.accept, self.loudspeaker.wake, plan.seed)
+        self.backend = SimulatedBackend(self.trace, self.network, admission, self.true_wall_s)
+        self._operator = _Operator()
+        self._nursery: trio.Nursery | None = None
+
+    def true_wall_s(self) -> float:
+        """Unix time by everybody else's clock."""
+        return EPOCH_S + trio.current_time() + self.slept_s
+
+    def wall_s(self) -> float:
+        """Unix time by the daemon's clock."""
+        return self.true_wall_s() + self.wall_offset_s
+
+    async def live(self) -> None:
+        """From the start of the daemon to its end."""
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self.service.run)
+            self._nursery.start_soon(self._sweep)
+            self._nursery.start_soon(self._speak)
+            self._nursery.start_soon(self._end)
+            await self._run_daemon()
+            self._nursery.cancel_scope.cancel()
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Let something more happen in it."""
+        assert self._nursery is not None, "the world lives"
+        self._nursery.start_soon(work)
+
+    async def _run_daemon(self) -> None:
+        dice = Random(f"{self.plan.seed} daemon")  # noqa: S311 - reproducible, not a secret
+        while not self._operator.asked:
+            self.trace.add(hp.DaemonStarted())
+            error = ""
+            try:
+                await app.run(self.settings, self._edges(), self._note, dice=dice)
+            except TalkwireError as reason:
+                error = type(reason).__name__
+            self.trace.add(hp.DaemonEnded(error))
+            if not self._operator.asked:
+                with trio.move_on_after(RESTART_S):
+                    await self._operator.wait()
+
+    def _edges(self) -> app.Edges:
+        settings = self.settings
+        return app.Edges(
+            self.microphone,
+            self.loudspeaker,
+            WebSocketConnector(
+                settings.service,
+                MODEL,
+                open_stream=self.network.open_stream,
+                wall_s=self.wall_s,
+            ),
+            TokenClient(settings.token, model=MODEL, key=None, transport=self.backend, wall_s=self.wall_s),
+            self._operator,
+        )
+
+    def _note(self, notice: Notice) -> None:
+        if isinstance(notice, FinishedNotice):
+            for fate, frames in notice.frames.items():
+                self.books[fate] = self.books.get(fate, 0) + frames
+        self.trace.add(hp.Noticed(type(notice).__name__, msgspec.json.encode(notice).decode()))
+
+    async def _speak(self) -> None:
+        for utterance in self.script:
+            await trio.sleep_until(utterance.start_s)
+            self.trace.add(hp.UtteranceBegan(utterance.number))
+            await trio.sleep_until(utterance.end_s)
+            self.trace.add(hp.UtteranceEnded(utterance.number))
+
+    async def _end(self) -> None:
+        await trio.sleep_until(self.plan.duration_s)
+        self.trace.add(hp.StopAsked())
+        self._operator.stop()
+        await trio.sleep(PATIENCE_S)
+        assert self._nursery is not None, "the world lives"
+        self._nursery.cancel_scope.cancel()  # a daemon that does not end is ended; the oracle has seen it
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_S)
+            gc.collect()
+
+
+class _Operator:
+    """Whoever stops the daemon at the end (CommandSource)."""
+
+    def __init__(self) -> None:
+        self._asked = trio.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether it shall end."""
+        return self._asked.is_set()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Until it shall end."""
+        await self._asked.wait()
+
+    async def commands(self) -> AsyncGenerator[Command, None]:
+        """As CommandSource."""
+        await self._asked.wait()
+        yield Stop()
+
+
+def talk(plan: Plan) -> list[Utterance]:
+    """Who speaks when: visits of one to three utterances, some of which begin before the last answer has ended."""
+    dice = Random(f"{plan.seed} talk")  # noqa: S311 - reproducible, not a secret
+    script: list[Utterance] = []
+    at_s = 10.0
+    while plan.visits_per_h and (at_s := at_s + dice.expovariate(plan.visits_per_h / 3_600)) < plan.duration_s - 30:
+        for _ in range(dice.randint(1, 3)):
+            end_s = at_s + dice.uniform(0.6, 2.0)
+            script.append(Utterance(len(script) + 1, at_s, end_s))
+            at_s = end_s + dice.uniform(1.5, 6.0)
+    return [each for each in script if each.end_s < plan.duration_s - 20]

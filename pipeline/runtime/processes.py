@@ -1,0 +1,261 @@
+"""Life and death of child processes: one_for_one, readiness before "started", heartbeats, the shutdown ladder.
+
+`subprocess.Popen` on the main thread and a pidfd, because trio starts processes in a thread of its own, whose end would
+count as the parent's death for PR_SET_PDEATHSIG.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+import trio
+
+from pipeline.core.retry import RestartIntensity
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.links import Links
+from pipeline.runtime.process_link import Trunk
+from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
+from pipeline.runtime.supervisor import Happening, Incident
+from pipeline.runtime.worker import BEAT_S, OUTAGE_EXIT
+from pipeline.vocabulary.errors import CrashLoopError, Fault, Verdict, error_from
+
+START_DEADLINE_S: Final = 5.0
+"""From the start of a process until its actors run: 0.4 s here, 2 s with four times the load the machine can carry.
+
+Sound is not touched before that, so a hung sound server makes nobody late, and a busy machine no crash loop.
+"""
+BEAT_DEADLINE_S: Final = 0.5
+"""Five beats missed: whatever it does, it does not serve."""
+LET_GO_S: Final = 0.5
+"""For a child to end in order, once its parent has let go; then SIGTERM."""
+TERM_S: Final = 0.3
+"""From SIGTERM to SIGKILL."""
+OUTAGE_PAUSE_S: Final = 0.25
+"""A sound system that is away is looked for this often, for ever."""
+
+
+class ChildSpec(NamedTuple):
+    """A child process: its name in placements, and the command that runs it.
+
+    The command gets two more arguments: the descriptor of its end of the trunk, and the pid of its parent.
+    """
+
+    name: str
+    command: Sequence[str]
+
+
+class Death(StrEnum):
+    """How a life ended."""
+
+    TOLD = "was told to end"
+    CRASH = "crashed"
+    WEDGED = "did not answer any more"
+    LATE = "did not start in time"
+    OUTAGE = "ended because the sound system does not answer"
+    STARVED = "cannot be started: the system has no descriptors, processes or memory left for it"
+
+
+OUTAGES: Final = frozenset({Death.OUTAGE, Death.STARVED})
+"""The world's doing, and no defect: they do not count, and are waited out."""
+
+
+class ChildState(msgspec.Struct):
+    """How a child stands, for the status.
+
+    Attributes:
+        name: the process.
+        pid: 0 while there is none.
+        ready: its actors run.
+        restarts: lives after the first.
+        beat: its last word, None before the first.
+        beat_s: when that came (host clock).
+    """
+
+    name: str
+    pid: int = 0
+    ready: bool = False
+    restarts: int = 0
+    beat: Beat | None = None
+    beat_s: float = 0.0
+
+
+async def supervise(
+    spec: ChildSpec,
+    state: ChildState,
+    links: Links,
+    floor: Floor,
+    *,
+    plan: Callable[[Beat | None], bytes],
+    intensity: RestartIntensity,
+    report: Callable[[Incident], None],
+) -> None:
+    """Keep a child process alive until cancelled; it is gone, and reaped, when this returns.
+
+    Args:
+        spec: what to run.
+        state: kept up to date.
+        links: of this process; those to and from the child outlive it.
+        floor: of this process.
+        plan: what a new life is told to do, given the last word of the one before.
+        intensity: how many crashes are too many; an outage is none.
+        report: is told every incident; must neither wait nor raise.
+
+    Raises:
+        TalkwireError: with verdict "stop", as an actor of the child raised it.
+        CrashLoopError: too many crashes.
+    """
+    in_outage = False
+    while True:
+        life = _Life(spec, state, report)
+        death = await life.live(links, floor, plan(state.beat))
+        if life.refusal is not None:
+            raise error_from(life.refusal)
+        if death not in OUTAGES:
+            in_outage = False
+            if intensity.exceeded(trio.current_time()):
+                raise CrashLoopError(f"giving up after too many restarts; the last: process {spec.name} {death}")
+            report(Incident(f"process {spec.name}", Happening.RESTARTED, _fault(death)))
+        elif not in_outage:  # told once
+            in_outage = True
+            report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
+        if in_outage:
+            await trio.sleep(OUTAGE_PAUSE_S)
+        state.restarts += 1
+
+
+class _Life:
+    """One incarnation."""
+
+    def __init__(self, spec: ChildSpec, state: ChildState, report: Callable[[Incident], None]) -> None:
+        self._spec = spec
+        self._state = state
+        self._report = report
+        self._ready = trio.Event()
+        self.refusal: Fault | None = None
+
+    async def live(self, links: Links, floor: Floor, plan: bytes) -> Death:
+        """From start to end; how it died. Cancelled: it is ended by the ladder first."""
+        self._state.ready, self._state.beat = False, None
+        try:
+            process, pidfd, ours = _start(self._spec.command)
+        except OSError:
+            return Death.STARVED
+        self._state.pid, self._state.beat_s = process.pid, trio.current_time()
+        ours.send(msgspec.msgpack.encode(Begin(plan)))
+        name = self._spec.name
+        trunk = Trunk(
+            trio.socket.from_stdlib_socket(ours),
+            links.outlets.get(name, []),
+            links.inlets.get(name, []),
+            floor,
+            leads=True,
+            on_report=self._take,
+        )
+        try:
+            return await self._watch(process, pidfd, trunk)
+        finally:
+            await _end(process, pidfd)
+            os.close(pidfd)
+            self._state.pid, self._state.ready = 0, False
+
+    async def _watch(self, process: subprocess.Popen[bytes], pidfd: int, trunk: Trunk) -> Death:
+        death = Death.CRASH
+        async with trio.open_nursery() as nursery:
+
+            async def until(wait: Callable[[], Awaitable[object]], verdict: Death) -> None:
+                nonlocal death
+                await wait()
+                death = verdict
+                nursery.cancel_scope.cancel()
+
+            async def gone() -> None:
+                await trio.lowlevel.wait_readable(pidfd)
+
+            nursery.start_soon(until, gone, Death.CRASH)
+            nursery.start_soon(until, trunk.run, Death.CRASH)
+            nursery.start_soon(until, self._too_late, Death.LATE)
+            nursery.start_soon(until, self._wedged, Death.WEDGED)
+        if death is Death.CRASH:
+            with trio.move_on_after(LET_GO_S):
+                await trio.lowlevel.wait_readable(pidfd)
+            if process.poll() == OUTAGE_EXIT:
+                return Death.OUTAGE
+        return death
+
+    async def _too_late(self) -> None:
+        """Returns when the child is not ready in time."""
+        with trio.move_on_after(START_DEADLINE_S):
+            await self._ready.wait()
+        if self._ready.is_set():
+            await trio.sleep_forever()
+
+    async def _wedged(self) -> None:
+        """Returns when the child has not said for too long that it lives."""
+        await self._ready.wait()
+        while True:
+            heard_s = self._state.beat_s
+            await trio.sleep_until(heard_s + BEAT_DEADLINE_S)
+            if self._state.beat_s == heard_s:
+                await trio.sleep(
+                    BEAT_S
+                )  # perhaps it was this process that stood still: what came meanwhile is read first
+                if self._state.beat_s == heard_s:
+                    return
+
+    def _take(self, body: bytes) -> None:
+        match msgspec.msgpack.decode(body, type=Report):
+            case Ready():
+                self._state.ready = True
+                self._ready.set()
+            case Beat() as beat:
+                self._state.beat, self._state.beat_s = beat, trio.current_time()
+            case Happened(incident):
+                self._report(incident)
+            case Ended(fault):
+                self.refusal = fault
+
+
+def _start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
+    """A process, its pidfd and our end of its trunk; nothing is left of it if that fails. Raises OSError."""
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
+        with theirs:
+            # Our own program, no shell; blocking for some ms, for trio would start it in a thread that does not stay.
+            process = subprocess.Popen(  # noqa: S603
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        pidfd = os.pidfd_open(process.pid)
+        undo.pop_all()
+    return process, pidfd, ours
+
+
+async def _end(process: subprocess.Popen[bytes], pidfd: int) -> None:
+    """The ladder: the trunk is closed by now, then SIGTERM, then SIGKILL; afterwards there is no such process.
+
+    Bounded, and not cancellable.
+    """
+    with trio.CancelScope(shield=True):
+        for number, patience_s in ((None, LET_GO_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, None)):
+            if number is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+            with trio.move_on_after(float("inf") if patience_s is None else patience_s):
+                await trio.lowlevel.wait_readable(pidfd)
+                break
+        process.wait()
+
+
+def _fault(death: Death) -> Fault:
+    return Fault(kind="Process", verdict=Verdict.RESTART, cause=death.name.lower(), message=str(death))

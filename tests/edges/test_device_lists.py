@@ -1,0 +1,99 @@
+"""Lists of sound cards: the next one takes over, and the better one is taken again."""
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+
+from pipeline.edges.devices import ASK_S, FirstToOpen, input_device
+from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
+from tests.fake_sounddevice import (
+    FakeCard,
+    FakeSounddevice,
+    listen_on,
+    never,
+    take,
+)
+
+# lists
+
+
+async def test_a_headset_is_unplugged_and_taken_again(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    microphone = input_device(["device:headset", "device:desk"], sound_system=module.system())
+    assert isinstance(microphone, FirstToOpen)
+    opened = []
+
+    def unplug() -> None:
+        opened.append(microphone.name)
+        headset.is_plugged = False
+        module.streams[0].finish()
+
+    def plug() -> None:
+        opened.append(microphone.name)
+        headset.is_plugged = True
+
+    with pytest.raises(DeviceError, match="device:Headset: the device is gone"):
+        await listen_on(microphone, 1, unplug)
+    before_s = trio.current_time()
+    with pytest.raises(DeviceError, match="device:Headset is back"):
+        await listen_on(microphone, round(1.5 * ASK_S * 50), plug)
+    assert opened == ["device:Headset", "device:Desk"]
+    assert trio.current_time() - before_s <= 2.1 * ASK_S
+    async with microphone.open(20) as blocks:
+        assert microphone.name == "device:Headset"
+        await anext(blocks)
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_device_in_reserve_may_fail_too(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    headset.is_plugged = False
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    microphone = input_device(["device:headset", "device:desk"], sound_system=module.system())
+
+    def unplug() -> None:
+        desk.is_plugged = False
+        module.streams[0].finish()
+
+    with pytest.raises(DeviceError, match="device:Desk: the device is gone"):
+        await listen_on(microphone, 5, unplug)
+    assert not module.open_streams
+    with pytest.raises(DeviceError) as caught:
+        await take(microphone, 1)
+    assert caught.value.message.count("device:") == 2, "both are told"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_better_device_that_is_there_and_does_not_open_is_asked_for_ever_less_often(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    headset.accepted = ()
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    microphone = input_device(["device:headset", "device:desk"], sound_system=module.system())
+    lasted_s = []
+    for _ in range(7):
+        before_s = trio.current_time()
+        with pytest.raises(DeviceError, match="is back"):
+            await listen_on(microphone, 1, lambda: None)
+        lasted_s.append(trio.current_time() - before_s)
+    assert lasted_s == pytest.approx([3, 6, 12, 24, 48, 60, 60], abs=0.1)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_hung_sound_system_is_no_reason_to_try_the_next_card(autojump_clock: trio.testing.MockClock) -> None:
+    module = FakeSounddevice(FakeCard("USB"))
+    system = SoundSystem(load=lambda: module, in_thread=never, can_open=module.can_open, clock=trio.current_time)
+    microphone = input_device(["device:usb", "none:"], sound_system=system)
+    with pytest.raises(SoundSystemHungError):
+        await take(microphone, 1)

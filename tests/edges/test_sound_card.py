@@ -1,0 +1,219 @@
+"""The sound card's microphone and loudspeaker on a scripted PortAudio, in virtual time."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+
+from pipeline.dsp.pcm16 import to_pcm, to_samples
+from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card_system import SoundSystem
+from pipeline.edges.synthetic import counter_signal
+from tests.fake_sounddevice import (
+    CAPTURE_DELAY_S,
+    PLAYBACK_DELAY_S,
+    FakeCard,
+    FakeSounddevice,
+    at_once,
+    playing,
+    take,
+)
+
+COUNTER = counter_signal(2.0).pcm  # as the fixture `card` hears it
+
+
+# what goes well
+
+
+@pytest.mark.parametrize("frame_ms", [20, 30, 40])
+async def test_what_a_microphone_hears_arrives_whole_and_dated(
+    autojump_clock: trio.testing.MockClock, microphone: CardMicrophone, frame_ms: int
+) -> None:
+    start_s = trio.current_time()
+    blocks = await take(microphone, 20, frame_ms)
+    assert b"".join(block.pcm for block in blocks) == COUNTER[: 20 * frame_ms * 48]
+    assert blocks[0].captured_s == pytest.approx(start_s + 0.02 - CAPTURE_DELAY_S, abs=1e-6)
+    steps = [later.captured_s - earlier.captured_s for earlier, later in pairwise(blocks)]
+    assert steps == pytest.approx([frame_ms / 1000] * 19, abs=1e-6)  # PortAudio's clock has no finer digits
+    assert microphone.name == "device:USB Audio"
+
+
+@pytest.mark.parametrize("frame_ms", [20, 30, 40])
+async def test_a_loudspeaker_plays_all_in_one_piece_at_the_time_it_tells(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker, frame_ms: int
+) -> None:
+    leaves = []
+    async with loudspeaker.open(frame_ms) as stream:
+        for index in range(20):
+            request = await stream.wait_request()
+            assert request.samples == frame_ms * 24
+            leaves.append(request.leaves_s)
+            await stream.write(COUNTER[index * frame_ms * 48 : (index + 1) * frame_ms * 48])
+        await trio.sleep(0.1)
+    (card,) = portaudio.streams
+    heard = bytes(card.played)
+    start = heard.find(COUNTER[:960])
+    assert heard[start : start + 20 * frame_ms * 48] == COUNTER[: 20 * frame_ms * 48]
+    callbacks_began_s = 0.02 + PLAYBACK_DELAY_S
+    assert leaves[0] == pytest.approx(callbacks_began_s + start / 48_000)
+    assert [later - earlier for earlier, later in pairwise(leaves)] == pytest.approx([frame_ms / 1000] * 19, abs=1e-6)
+    assert loudspeaker.statistics().starved == 0
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(48_000, 2), (44_100, 1), (16_000, 2)])
+async def test_a_card_with_its_own_rate_and_channels_sounds_the_same(
+    autojump_clock: trio.testing.MockClock, card: FakeCard, portaudio: FakeSounddevice, rate_hz: int, channels: int
+) -> None:
+    tone = 8_000 * np.sin(2 * np.pi * 440 * np.arange(2 * rate_hz) / rate_hz)
+    card.rates, card.inputs, card.outputs, card.heard = (rate_hz,), channels, channels, to_pcm(tone)
+    system = portaudio.system()
+    blocks = await take(CardMicrophone(system, "usb"), 40)
+    heard = to_samples(b"".join(block.pcm for block in blocks)).astype(float)[480:]
+    ideal = 8_000 * np.sin(2 * np.pi * 440 * np.arange(480, 480 + heard.size) / 24_000)
+    assert np.corrcoef(heard, ideal)[0, 1] > 0.9999
+    said = to_pcm(8_000 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 24_000))
+    async with playing(CardLoudspeaker(system, "usb"), said):
+        await trio.sleep(0.5)
+    played = to_samples(bytes(portaudio.streams[-1].played)).reshape(-1, channels)
+    assert (played == played[:, :1]).all(), "every side plays the same"
+    begin = int(np.argmax(np.abs(played[:, 0]) > 300))
+    sound = played[begin : begin + rate_hz // 4, 0].astype(float)
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(sound.size))) ** 2
+    near_tone = np.abs(np.fft.rfftfreq(sound.size, 1 / rate_hz) - 440) < 40
+    assert spectrum[near_tone].sum() / spectrum.sum() > 0.999, "no gap and no alias in it"
+
+
+async def test_a_closed_microphone_is_given_back(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    await take(microphone, 3)
+    assert not portaudio.open_streams
+    await take(microphone, 3)
+    assert microphone.statistics().opened == 2
+
+
+async def test_a_cancelled_opening_leaves_nothing_open(
+    autojump_clock: trio.testing.MockClock, card: FakeCard, portaudio: FakeSounddevice
+) -> None:
+    async def slow(work: object, *, abandon_on_cancel: bool) -> object:
+        await trio.sleep(0.3)
+        return await at_once(work, abandon_on_cancel=abandon_on_cancel)  # type: ignore[arg-type]
+
+    system = SoundSystem(load=lambda: portaudio, in_thread=slow, can_open=portaudio.can_open, clock=trio.current_time)
+    with trio.move_on_after(0.1):
+        await take(CardMicrophone(system, "usb"), 1)
+    assert [stream.state for stream in portaudio.streams] == ["closed"]
+
+
+# row 66: xruns and stalls
+
+
+async def test_an_overrun_is_replaced_by_silence_of_the_same_length(
+    autojump_clock: trio.testing.MockClock, microphone: CardMicrophone
+) -> None:
+    module = FakeSounddevice(FakeCard("USB"))
+    module.cards[0].heard = COUNTER
+    device = CardMicrophone(module.system(), "usb")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(module.run)
+        async with device.open(20) as stream:
+            blocks = [await anext(stream) for _ in range(10)]
+            module.holds_its_breath = True
+            await trio.sleep(0.06)
+            module.streams[0].tick(xrun=True)
+            module.holds_its_breath = False
+            blocks += [await anext(stream) for _ in range(10)]
+        nursery.cancel_scope.cancel()
+    heard = b"".join(block.pcm for block in blocks)
+    statistics = device.statistics()
+    assert statistics.xruns == 1
+    assert statistics.inserted == pytest.approx(0.04 * 24_000, abs=2)
+    gap = 2 * statistics.inserted
+    assert heard[: 10 * 960] == COUNTER[: 10 * 960]
+    assert heard[10 * 960 : 10 * 960 + gap] == bytes(gap)
+    assert heard[10 * 960 + gap :] == COUNTER[10 * 960 : len(heard) - gap]
+    steps = [later.captured_s - earlier.captured_s for earlier, later in pairwise(blocks)]
+    assert steps == pytest.approx([0.02] * 19, abs=1e-3)
+
+
+async def test_an_underrun_is_counted_and_the_time_follows(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        for _ in range(20):
+            await stream.wait_request()
+            await stream.write(bytes(960))
+        portaudio.streams[0].tick(later_s=0.09, xrun=True)
+        request = await stream.wait_request()
+        assert request.leaves_s == pytest.approx(trio.current_time() + 0.09 + PLAYBACK_DELAY_S + 0.022, abs=0.021)
+    assert loudspeaker.statistics().xruns == 1
+
+
+async def test_one_late_moment_hardly_moves_the_time_line(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    async with microphone.open(20) as stream:
+        before = [await anext(stream) for _ in range(200)]
+        portaudio.streams[0].tick(later_s=0.02)
+        after = [await anext(stream) for _ in range(2)]
+    drift_s = after[0].captured_s - before[-1].captured_s - 0.02
+    assert abs(drift_s) < 0.0005
+
+
+async def test_after_a_stall_the_microphone_goes_on_with_the_present(
+    portaudio: FakeSounddevice, microphone: CardMicrophone, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with microphone.open(20) as stream:
+        await anext(stream)
+        started_s = trio.current_time()
+        await trio.sleep(1.0)  # nobody takes blocks, callbacks go on
+        block = await anext(stream)
+        assert trio.current_time() - started_s == pytest.approx(1.0, abs=0.03)
+        age_s = trio.current_time() - block.captured_s
+        assert 0.38 < age_s - CAPTURE_DELAY_S <= 0.42
+        place = round((block.captured_s - 0.02 + CAPTURE_DELAY_S) * 48_000 / 2) * 2
+        assert COUNTER[place : place + 960] == block.pcm, "the date is that of these very samples"
+    assert microphone.statistics().stale > 0.5 * 24_000
+
+
+async def test_a_burst_of_old_sound_is_discarded(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    async with microphone.open(20) as stream:
+        await anext(stream)
+        portaudio.holds_its_breath = True
+        await trio.sleep(0.3)
+        for block in range(100):  # a server hands out 2 s that it had kept
+            portaudio.streams[0].tick(later_s=-0.02 * (100 - block))
+        portaudio.holds_its_breath = False
+        block_after = await anext(stream)
+    assert trio.current_time() - block_after.captured_s < 0.4 + CAPTURE_DELAY_S + 0.04
+    assert microphone.statistics().stale / 480 == pytest.approx(80, abs=3)
+
+
+async def test_a_microphone_with_a_long_delay_of_its_own_is_not_deaf(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    portaudio.delay_s = 2.0
+    start_s = trio.current_time()
+    blocks = await take(microphone, 20)
+    assert blocks[0].captured_s == pytest.approx(start_s + 0.02 - 2.0 - CAPTURE_DELAY_S, abs=1e-6)
+    assert microphone.statistics().stale == 0
+
+
+async def test_a_loudspeaker_that_was_starved_keeps_more_ready(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        leads = []
+        for index in range(40):
+            request = await stream.wait_request()
+            leads.append(request.leaves_s - trio.current_time())
+            await stream.write(bytes(960))
+            if index == 19:
+                await trio.sleep(0.07)
+    assert loudspeaker.statistics().starved == 1
+    assert leads[-1] - leads[10] == pytest.approx(0.02, abs=0.003)

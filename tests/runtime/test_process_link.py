@@ -1,0 +1,153 @@
+"""What only a link across processes has: trunks that end and begin, values lost with a process, types on the wire."""
+
+import socket
+from random import Random
+
+import msgspec
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import wait_all_tasks_blocked
+
+from pipeline.core.overflow import Hold, Overflow
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.graph import LinkSpec
+from pipeline.runtime.process_link import CrossingLink, Inlet, Outlet, Trunk
+from pipeline.vocabulary.errors import DeviceError
+from pipeline.vocabulary.frames import AudioFrame, SpeechFrame
+from pipeline.vocabulary.signals import Activity, InputFailed, InputReady, SpeechEnd
+
+
+def crossing(overflow: Overflow = Overflow.WAIT, *, payload: object = int, obeys_floor: bool = False) -> CrossingLink:
+    spec = LinkSpec("link", "a.x", "b.y", Hold(8, "items"), overflow, "a reason", obeys_floor=obeys_floor)
+    return CrossingLink(0, spec, payload)
+
+
+def trunks(outlet: Outlet, inlet: Inlet, here: Floor, there: Floor) -> tuple[Trunk, Trunk]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wrap = trio.socket.from_stdlib_socket
+    return (
+        Trunk(wrap(ours), [outlet], [], here, leads=True, on_report=lambda _: None),
+        Trunk(wrap(theirs), [], [inlet], there, leads=False, on_report=lambda _: None),
+    )
+
+
+async def test_the_ends_outlive_a_trunk_and_what_was_under_way_is_counted() -> None:
+    """The child dies with values it had been sent; the next one gets what was not sent yet, and nothing twice."""
+    link, floor = crossing(), Floor()
+    outlet = Outlet(link, floor)
+    for number in range(8):
+        outlet.sender.send_nowait(number)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as first_life:
+            near, far = trunks(outlet, Inlet(link, Floor()), floor, Floor())  # the inlet dies with its process
+            first_life.start_soon(near.run)
+            first_life.start_soon(far.run)
+            await wait_all_tasks_blocked(0.01)
+            first_life.cancel_scope.cancel()
+        inlet = Inlet(link, Floor())
+        async with trio.open_nursery() as second_life:
+            near, far = trunks(outlet, inlet, floor, Floor())
+            second_life.start_soon(near.run)
+            second_life.start_soon(far.run)
+            received = [await inlet.receiver.receive() for _ in range(4)]
+            second_life.cancel_scope.cancel()
+    assert (received, outlet.lost) == ([4, 5, 6, 7], 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_of_many_lives_nothing_is_repeated_and_every_loss_is_counted(seed: int) -> None:
+    """Values flow from a child to its parent, whose end stays: credits must be right again after every death."""
+    random = Random(seed)
+    link, floor = crossing(), Floor()
+    inlet = Inlet(link, floor)
+    received: list[int] = []
+    sent = lost = 0
+    with trio.fail_after(20):
+        for _ in range(30):
+            outlet = Outlet(link, Floor())
+            async with trio.open_nursery() as life:
+                near, far = trunks(outlet, inlet, Floor(), floor)
+                life.start_soon(near.run)
+                life.start_soon(far.run)
+                for _ in range(random.randrange(20)):
+                    with trio.move_on_after(0.002):
+                        await outlet.sender.send(sent)
+                        sent += 1
+                    while random.random() < 0.5 and inlet.receiver.statistics().items:
+                        received.append(inlet.receiver.receive_nowait())
+                    if random.random() < 0.3:
+                        await trio.lowlevel.checkpoint()
+                life.cancel_scope.cancel()
+            lost += outlet.sender.statistics().items
+            assert inlet.receiver.statistics().items <= 2 * link.window + 1
+        while inlet.receiver.statistics().items:
+            received.append(inlet.receiver.receive_nowait())
+    assert received == sorted(set(received))
+    assert sent - len(received) - lost <= 30 * link.window, "at most a window on its way at each death"
+
+
+async def test_a_trunk_ends_when_the_other_process_does() -> None:
+    link, floor = crossing(), Floor()
+    near, far = trunks(Outlet(link, floor), Inlet(link, Floor()), floor, Floor())
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.run)
+            with trio.move_on_after(0.05):
+                await far.run()  # cancelled: its socket is closed
+
+
+async def test_a_new_trunk_begins_with_the_floor_as_it_is() -> None:
+    link, here, there = crossing(payload=SpeechFrame, obeys_floor=True), Floor(), Floor()
+    here.raise_to(5)
+    outlet, inlet = Outlet(link, here), Inlet(link, there)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            near, far = trunks(outlet, inlet, here, there)
+            nursery.start_soon(near.run)
+            nursery.start_soon(far.run)
+            await outlet.sender.send(SpeechFrame(5, "item", 0, b"\1\0"))
+            assert (await inlet.receiver.receive()).turn == 5
+            assert there.value == 5
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [
+        (AudioFrame, AudioFrame(3, 1.25, b"\0\1" * 480, ends_turn=True, epoch=2)),
+        (SpeechFrame, SpeechFrame(7, "item_1", 0, b"\5\0" * 480, ends_turn=True)),
+        (Activity, InputReady()),
+        (Activity, SpeechEnd(12.5)),
+        (Activity, InputFailed(DeviceError("gone").fault())),
+    ],
+)
+async def test_values_arrive_as_they_were_sent(payload: object, value: object) -> None:
+    link, floor = crossing(payload=payload), Floor()
+    outlet, inlet = Outlet(link, floor), Inlet(link, Floor())
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            near, far = trunks(outlet, inlet, floor, Floor())
+            nursery.start_soon(near.run)
+            nursery.start_soon(far.run)
+            await outlet.sender.send(value)
+            assert await inlet.receiver.receive() == value
+            nursery.cancel_scope.cancel()
+
+
+async def test_reports_are_handed_over_in_order_and_flushed_before_the_end() -> None:
+    heard: list[bytes] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wrap = trio.socket.from_stdlib_socket
+    near = Trunk(wrap(ours), [], [], Floor(), leads=True, on_report=heard.append)
+    far = Trunk(wrap(theirs), [], [], Floor(), leads=False, on_report=lambda _: None)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.run)
+            async with trio.open_nursery() as child:
+                child.start_soon(far.run)
+                for number in range(200):
+                    far.report(msgspec.msgpack.encode(number))
+                await far.flush()
+                child.cancel_scope.cancel()
+    assert heard == [msgspec.msgpack.encode(number) for number in range(200)]

@@ -1,0 +1,224 @@
+"""Life and death of real child processes under the process supervisor."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+
+from pipeline.core.retry import RestartIntensity
+from pipeline.runtime import graph, processes, supervisor
+from pipeline.runtime.floor import Floor
+from pipeline.runtime.links import open_links
+from pipeline.runtime.supervisor import Incident
+from pipeline.vocabulary.errors import AudioFileError, CrashLoopError
+from tests.runtime.child_program import ACTORS, LINKS, PLACEMENT
+
+PROGRAM = Path(__file__).with_name("child_program.py")
+
+
+class Parent:
+    """A process with one child: what arrived from it, what was reported, how it stands."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.incidents: list[Incident] = []
+        self.state = processes.ChildState("there")
+        self.plans = 0
+
+    async def run(self, mode: str, *, restarts: int = 5) -> None:
+        floor = Floor()
+        with open_links(ACTORS, LINKS, PLACEMENT, "main", floor) as links:
+            here = [actor for actor in ACTORS if actor.name == "adder"]
+            arguments = graph.bind(here, LINKS, links.ends, {"adder": {"received": self.received}})
+            intensity = RestartIntensity(restarts, 60.0)
+
+            def plan(_last: object) -> bytes:
+                self.plans += 1
+                return b""
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    lambda: supervisor.run(here, arguments, intensity=intensity, report=self.incidents.append)
+                )
+                try:
+                    await processes.supervise(
+                        processes.ChildSpec("there", [sys.executable, str(PROGRAM), mode]),
+                        self.state, links, floor,
+                        plan=plan, intensity=intensity, report=self.incidents.append,
+                    )  # fmt: skip
+                finally:
+                    nursery.cancel_scope.cancel()
+
+    async def until_received(self, count: int) -> None:
+        await until(lambda: len(self.received) >= count)
+
+    async def until_restarted(self) -> None:
+        await until(lambda: self.state.restarts > 0 and self.state.ready)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 - what another process does sets no event here
+        await trio.sleep(0.002)
+
+
+@asynccontextmanager
+async def parent_of(mode: str, *, patience_s: float = 30.0) -> AsyncGenerator[Parent, None]:
+    parent = Parent()
+    with trio.fail_after(patience_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(parent.run, mode)
+            yield parent
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # neither alive nor a zombie
+
+
+def causes(parent: Parent) -> list[str]:
+    return [incident.fault.cause for incident in parent.incidents if incident.fault]
+
+
+async def test_values_flow_from_a_child_and_it_ends_with_its_parent() -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(20)
+        assert parent.state.pid
+        assert parent.state.beat is not None
+    assert parent.received[:20] == list(range(20))
+    assert (parent.incidents, parent.state.pid) == ([], 0)
+
+
+async def test_a_child_that_was_killed_is_seen_at_once_and_replaced() -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(5)
+        killed_s = trio.current_time()
+        os.kill(parent.state.pid, signal.SIGKILL)
+        await until(lambda: bool(parent.incidents))
+        seen_ms = (trio.current_time() - killed_s) * 1000
+        await parent.until_restarted()
+        ready_ms = (trio.current_time() - killed_s) * 1000
+    print(f"death seen after {seen_ms:.1f} ms, replaced after {ready_ms:.0f} ms")
+    assert causes(parent) == ["crash"]
+
+
+async def test_links_go_on_with_the_next_life() -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(5)
+        os.kill(parent.state.pid, signal.SIGKILL)
+        await parent.until_restarted()
+        before = len(parent.received)
+        await parent.until_received(before + 30)
+    again = parent.received.index(0, 1)
+    assert parent.received[again : again + 30] == list(range(30))
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, None], ids=["stopped", "a loop that does not turn"])
+async def test_a_wedged_child_is_replaced(number: signal.Signals | None, tmp_path: Path) -> None:
+    async with parent_of("well" if number else f"once:{tmp_path / 'wedge'}") as parent:
+        await parent.until_received(5)
+        if number:
+            os.kill(parent.state.pid, number)
+        begun_s = trio.current_time()
+        await parent.until_restarted()
+        print(f"wedged child replaced after {(trio.current_time() - begun_s) * 1000:.0f} ms")
+    assert causes(parent) == ["wedged"]
+
+
+async def test_a_child_that_does_not_start_in_time_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "START_DEADLINE_S", 0.3)
+    with pytest.raises(CrashLoopError) as given_up:
+        await _run("late", restarts=1)
+    assert "process there did not start in time" in str(given_up.value)
+
+
+async def _run(mode: str, *, restarts: int = 5) -> Parent:
+    parent = Parent()
+    with trio.fail_after(30):
+        try:
+            await parent.run(mode, restarts=restarts)
+        except ExceptionGroup as group:
+            raise supervisor.most_telling(group) from None
+    return parent
+
+
+async def test_a_crash_loop_ends_with_the_restart_intensity() -> None:
+    parent = Parent()
+    with trio.fail_after(30), pytest.raises(ExceptionGroup) as given_up:
+        await parent.run("crash")
+    assert isinstance(supervisor.most_telling(given_up.value), CrashLoopError)
+    assert causes(parent) == ["crash"] * 5
+    assert parent.plans == 6, "five restarts, and not one more"
+
+
+async def test_an_outage_is_told_once_costs_no_restart_and_lasts_as_long_as_it_lasts() -> None:
+    async with parent_of("outage") as parent:
+        await until(lambda: parent.plans >= 8)
+    assert [cause for cause in causes(parent) if cause == "outage"] == ["outage"]
+    assert parent.plans >= 8, "more lives than the restart intensity gives to crashes"
+
+
+async def test_what_forbids_to_go_on_in_the_child_ends_the_parent_with_its_reason() -> None:
+    with pytest.raises(AudioFileError, match=r"reply\.wav cannot be written"):
+        await _run("refuse")
+
+
+async def test_a_child_wedged_at_the_end_is_killed() -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(5)
+        pid = parent.state.pid
+        os.kill(pid, signal.SIGSTOP)
+        begun_s = trio.current_time()
+    assert trio.current_time() - begun_s < processes.LET_GO_S + processes.TERM_S + 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_stops_at_random_moments_leave_nothing_behind() -> None:
+    random = Random(7)
+    for _ in range(20):
+        parent = Parent()
+        with trio.move_on_after(random.uniform(0, 0.5)):
+            await parent.run("well")
+        assert parent.state.pid == 0
+
+
+def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
+    """A process that holds a child and is killed in the middle of it: no child lives 300 ms later."""
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import sys, trio\n"
+        f"sys.path.insert(0, {str(PROGRAM.parents[2])!r})\n"
+        "from tests.runtime.test_processes import Parent\n"
+        "async def main():\n"
+        "    parent = Parent()\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        nursery.start_soon(parent.run, 'well')\n"
+        "        await parent.until_received(5)\n"
+        "        print(parent.state.pid, flush=True)\n"
+        "trio.run(main)\n"
+    )
+    read, write = os.pipe()
+    pid = os.posix_spawn(
+        sys.executable, [sys.executable, str(program)], dict(os.environ),
+        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)],
+    )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read) as said:
+        child = int(said.readline())
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    for _ in range(30):
+        state = Path(f"/proc/{child}/stat").read_text() if Path(f"/proc/{child}/stat").exists() else " Z "
+        if " Z " in state:
+            return
+        signal.sigtimedwait([], 0.01)
+    raise AssertionError("the child lives on")
