@@ -48,7 +48,7 @@ class Ask(msgspec.Struct, frozen=True):
     Attributes:
         lines: everything said and done so far, oldest first; what is to be answered stands at the end.
         instructions: how to answer.
-        tools: functions the client offers to run.
+        tools: what may be called, as functions: the client's own, and tools of tool servers, which the server calls.
         tool_choice: `auto`, `none`, `required`, or the name of the one function that has to be called.
     """
 
