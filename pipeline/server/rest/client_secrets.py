@@ -90,15 +90,21 @@ def client_secrets(admission: Admission, mint: Mint) -> HTTPRouteHandler:
     async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
         demand_key(request, admission)
         asked = await read_json(request, ClientSecretRequest)
-        wanted = None if asked.session == NO_SESSION else _session(asked.session)
+        wanted = None if asked.session == NO_SESSION else wanted_session(bytes(asked.session))
         return json_answer(mint.mint(wanted, asked.expires_after.seconds))
 
     return create
 
 
-def _session(raw: msgspec.Raw) -> Session:
+def wanted_session(raw: bytes) -> Session:
+    """A session's JSON, read as a `session.update` is.
+
+    Raises:
+        ClientEventError: a field is missing, unknown or mistyped.
+        RequestRefusedError: it is not text.
+    """
     try:
-        update = decode_client('{"type":"session.update","session":' + bytes(raw).decode() + "}")
+        update = decode_client('{"type":"session.update","session":' + raw.decode() + "}")
     except UnicodeDecodeError:  # msgspec does not look inside what it hands on
         raise RequestRefusedError(400, None, NOT_JSON) from None
     assert isinstance(update, SessionUpdate)
