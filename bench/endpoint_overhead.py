@@ -21,6 +21,7 @@ import trio_websocket
 from bench.peer import CYCLE, FRAME_MS, Account, Peer, number_of, numbered, open_peer
 from bench.report import BenchError, Report, Row, row
 from pipeline.app import Edges, run
+from pipeline.dsp.voice_activity import best_detector
 from pipeline.edges.interfaces import Connection, Connector, InputBlock, Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, hear, silence
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
@@ -213,7 +214,11 @@ async def converse_by_endpoint(peer: Peer, microphone: NumberedMicrophone, louds
     settings = load([], [f"service.url={peer.url}", f"audio.frame_ms={FRAME_MS}"])
     connector = WebSocketConnector(settings.service, model=settings.conversation.model)
     secrets = ScriptedTokenSource(repeat(ScriptedMint(Minted(Secret("ek_bench"), 600.0))))
-    await run(settings, Edges(microphone, loudspeaker, _Doorbell(connector, loudspeaker), secrets, _Nobody()), _ignore)
+    await run(
+        settings,
+        Edges(microphone, loudspeaker, best_detector(), _Doorbell(connector, loudspeaker), secrets, _Nobody()),
+        _ignore,
+    )
 
 
 async def converse_by_hand(peer: Peer, microphone: NumberedMicrophone, loudspeaker: EagerLoudspeaker) -> None:

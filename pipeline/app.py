@@ -15,10 +15,13 @@ from pipeline import topology
 from pipeline.child import audio_devices, audio_edges, audio_plan
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
+from pipeline.dsp.voice_activity import Detector
+from pipeline.edges.control_socket import ControlSocket
 from pipeline.edges.interfaces import CommandSource, Connector, InputDevice, OutputDevice, TokenSource
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.wav import demand_readable
 from pipeline.edges.websocket import WebSocketConnector
+from pipeline.overview import Overview
 from pipeline.realtime.session_config import session_update
 from pipeline.runtime import graph, processes, supervisor, worker
 from pipeline.runtime.floor import Floor
@@ -47,12 +50,14 @@ class Edges:
         self,
         microphone: InputDevice,
         loudspeaker: OutputDevice,
+        detector: Detector,
         connector: Connector,
         token_source: TokenSource,
         commands: CommandSource,
     ) -> None:
         self.microphone = microphone
         self.loudspeaker = loudspeaker
+        self.detector = detector
         self.connector = connector
         self.token_source = token_source
         self.commands = commands
@@ -84,6 +89,7 @@ async def run_endpoint(
     notify: Callable[[Notice], None],
     commands: CommandSource,
     health: Health,
+    control: ControlSocket,
 ) -> None:
     """Run the endpoint in the real world; as `run`.
 
@@ -91,7 +97,7 @@ async def run_endpoint(
         TalkwireError: what ended it, if that was no ordinary end; ConfigurationError before anything starts.
     """
     placement = topology.PLACEMENTS[settings.runtime.placement]
-    await run(settings, real_edges(settings, key, commands), notify, placement, health=health)
+    await run(settings, real_edges(settings, key, commands), notify, placement, health=health, control=control)
 
 
 async def run(
@@ -102,6 +108,7 @@ async def run(
     *,
     health: Health | None = None,
     dice: Random | None = None,
+    control: ControlSocket | None = None,
 ) -> None:
     """Run the endpoint until its call is over.
 
@@ -112,6 +119,7 @@ async def run(
         placement: actor → process. Who lives in another process makes edges of its own from the settings.
         health: is kept up to date, for who wants to know.
         dice: of the backoff; a simulation gives seeded ones.
+        control: where others may look; None for nowhere.
 
     Raises:
         TalkwireError: what ended it, if that was no ordinary end.
@@ -122,24 +130,33 @@ async def run(
     with open_links(topology.ACTORS, topology.LINKS, placement, MAIN, floor) as links:
         here = [actor for actor in topology.ACTORS if placement[actor.name] == MAIN]
         dice = dice or Random()  # noqa: S311 - of a backoff, not of a secret
-        given = _edges_of_actors(settings, edges, floor, notify, health.progress, dice)
-        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
-        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
+        states = supervisor.new_states(here)
+        children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
+        health.children += children
+        overview = Overview(MAIN, placement, links, states, children, trio.current_time())
 
         def report(incident: Incident) -> None:
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        children = [processes.ChildState(name) for name in sorted(set(placement.values()) - {MAIN})]
-        health.children += children
+        given = _edges_of_actors(settings, edges, floor, overview, health.progress, notify, dice)
+        edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
+        arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
         try:
             async with trio.open_nursery() as nursery:
                 for child in children:
                     nursery.start_soon(_keep_child, child, settings, links, floor, report)
-                await supervisor.run(here, arguments, intensity=_intensity(), report=report)
+                if control is not None:
+                    nursery.start_soon(_serve, control, overview)
+                await supervisor.run(here, arguments, states, intensity=_intensity(), report=report)
                 nursery.cancel_scope.cancel()
         except ExceptionGroup as group:
             raise supervisor.most_telling(group) from None
+
+
+async def _serve(control: ControlSocket, overview: Overview) -> None:
+    await overview.begun.wait()
+    await control.serve(lambda: overview.snapshot(trio.current_time()))
 
 
 async def _keep_child(
@@ -155,7 +172,9 @@ async def _keep_child(
         return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
 
     await processes.supervise(
-        processes.ChildSpec(state.name, [sys.executable, "-m", "pipeline.child", state.name]),
+        processes.ChildSpec(
+            state.name, [sys.executable, "-m", "pipeline.runtime.lifeline", "pipeline.child", state.name]
+        ),
         state,
         links,
         floor,
@@ -183,8 +202,9 @@ def _edges_of_actors(
     settings: Settings,
     edges: Edges,
     floor: Floor,
-    notify: Callable[[Notice], None],
+    overview: Overview,
     progress: Progress,
+    notify: Callable[[Notice], None],
     dice: Random,
 ) -> dict[str, dict[str, object]]:
     push_to_talk = settings.turn.mode == "push_to_talk"
@@ -201,17 +221,18 @@ def _edges_of_actors(
 
     def machine(first_turn: int) -> Session:
         """Each incarnation of the session numbers its attempts apart, so that it never takes up an older one's."""
-        session = Session(plan, dice, first_turn, next(incarnations) * ATTEMPTS_MAX)
+        session = Session(plan, dice, overview.devices, first_turn, next(incarnations) * ATTEMPTS_MAX)
         if commands.adopted is not None:
             session.adopt(commands.adopted)
+        overview.follow(session)
         return session
 
     return {
         "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
-        "network": {"connector": edges.connector, "floor": floor},
+        "network": {"connector": edges.connector, "floor": floor, "ledger": overview.ledger},
         "decoder": {"frame_ms": settings.audio.frame_ms},
-        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, floor, progress),
+        **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, edges.detector, floor, progress),
     }
 
 

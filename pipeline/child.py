@@ -1,7 +1,8 @@
 """The process `audio`: microphone and loudspeaker, apart from everything that could make them stutter or hang.
 
-`python -m pipeline.child audio FD PPID` is started by the daemon and by nobody else. It must not import what belongs to
-the other process (the WebSocket, HTTP), nor the other process what belongs here (PortAudio); a test watches both.
+`main` is called by `runtime/lifeline`, with the arguments `audio FD PPID`, which the daemon starts and nobody else. It
+must not import what belongs to the other process (the WebSocket, HTTP), nor the other process what belongs here
+(PortAudio); a test watches both.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import NoReturn
 import msgspec
 
 from pipeline import topology
+from pipeline.dsp.voice_activity import Detector, best_detector
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.edges.sound_card_system import SoundSystem
@@ -54,8 +56,8 @@ def audio_plan(settings: Settings, *, first_seq: int = 0, epoch: int = 0) -> Aud
     )
 
 
-def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice]:
-    """Microphone and loudspeaker as the settings name them; nothing is opened yet.
+def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice, Detector]:
+    """Microphone and loudspeaker as the settings name them, and who listens for speech; nothing is opened yet.
 
     Raises:
         ConfigurationError: one of them cannot exist.
@@ -65,18 +67,24 @@ def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice]:
     return (
         input_device(plan.audio.input, tail_s=plan.tail_s, sound_system=sound_system),
         output_device(plan.audio.output, sound_system=sound_system),
+        best_detector(),
     )
 
 
 def audio_edges(
-    plan: AudioPlan, microphone: InputDevice, loudspeaker: OutputDevice, floor: FloorView, progress: Progress
+    plan: AudioPlan,
+    microphone: InputDevice,
+    loudspeaker: OutputDevice,
+    detector: Detector,
+    floor: FloorView,
+    progress: Progress,
 ) -> dict[str, dict[str, object]]:
     """The keyword-only parameters of capture and playback."""
     audio = plan.audio
     return {
         "capture": {
-            "device": microphone, "frame_ms": audio.frame_ms, "push_to_talk": plan.push_to_talk,
-            "first_seq": plan.first_seq, "epoch": plan.epoch, "progress": progress,
+            "device": microphone, "detector": detector, "frame_ms": audio.frame_ms,
+            "push_to_talk": plan.push_to_talk, "first_seq": plan.first_seq, "epoch": plan.epoch, "progress": progress,
         },
         "playback": {
             "device": loudspeaker, "floor": floor, "frame_ms": audio.frame_ms, "fade_ms": audio.fade_ms,
@@ -96,7 +104,3 @@ def main() -> NoReturn:
         topology.ACTORS, topology.LINKS, topology.DAEMON, topology.RESTARTS_MAX, topology.RESTART_PERIOD_S
     )
     os._exit(worker.run(name, int(trunk_fd), int(parent), whole, _build))
-
-
-if __name__ == "__main__":
-    main()

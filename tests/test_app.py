@@ -3,11 +3,14 @@
 import base64
 import json
 import math
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial, wraps
+from itertools import cycle
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,16 +22,22 @@ from trio.testing import MockClock
 
 from pipeline import app, topology
 from pipeline.core import effects as fx
-from pipeline.edges.interfaces import Minted, OutputRequest, OutputStream
+from pipeline.dsp.voice_activity import Detector, level
+from pipeline.edges.control_client import ControlLine, open_control_line
+from pipeline.edges.control_socket import open_control_socket
+from pipeline.edges.interfaces import CommandSource, Minted, OutputRequest, OutputStream
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.simulated import SimulatedConnector, SimulatedLoudspeaker, SimulatedPeer
 from pipeline.edges.simulated_tokens import ScriptedMint, ScriptedTokenSource
 from pipeline.edges.synthetic import SyntheticMicrophone, tone
+from pipeline.overview import Overview
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
 from pipeline.runtime import graph
 from pipeline.runtime.floor import Floor
+from pipeline.runtime.links import Links
 from pipeline.runtime.progress import Progress
+from pipeline.vocabulary import control as ctl
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import (
@@ -37,10 +46,12 @@ from pipeline.vocabulary.errors import (
     CredentialExpiredError,
     CredentialRefusedError,
     DeviceError,
+    NoDaemonError,
     ServiceRefusedError,
     TalkwireError,
 )
 
+DETECTOR = Detector("level", level)
 QUESTION_S = 1.0
 ANSWER = tone(1.5).pcm
 CANARY = "ek_canary_app"
@@ -144,7 +155,7 @@ class World:
         self.settings = load(overrides=["audio.input=none:", "audio.output=none:", *overrides])
         self.script = script or [silence(0.2), tone(QUESTION_S), silence(2.0)]
         self.tokens = [minted() for _ in range(50)]
-        self.commands = Commands()
+        self.commands: CommandSource = Commands()
         self.connector = SimulatedConnector()
         self.service = ScriptedService(self.connector)
         self.loudspeaker: Any = SimulatedLoudspeaker()
@@ -155,6 +166,7 @@ class World:
         return app.Edges(
             SyntheticMicrophone(self.script),
             self.loudspeaker,
+            DETECTOR,
             self.connector,
             ScriptedTokenSource(self.tokens),
             self.commands,
@@ -418,13 +430,82 @@ def test_one_recording_cannot_be_question_and_answer(tmp_path: Path) -> None:
         app.real_edges(settings, None, Commands())
 
 
+async def test_a_running_endpoint_is_watched_and_steered_over_its_control_socket(autojump_clock: MockClock) -> None:
+    world = World(script=cycle([silence(1.0), tone(QUESTION_S), silence(3.0)]))
+    with TemporaryDirectory() as name, open_control_socket(Path(name)) as control:
+        world.commands = control
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.service.run)
+            nursery.start_soon(partial(app.run, world.settings, world.edges(), control.notify, control=control))
+            with trio.fail_after(3600):
+                async with open_control_line(Path(name)) as line:
+                    await follow_a_call(line)
+                    with pytest.raises(NoDaemonError):
+                        await line.hear()
+            nursery.cancel_scope.cancel()
+
+
+async def follow_a_call(line: ControlLine) -> None:
+    """Watch, mute, unmute and stop; what is seen has to agree with it."""
+    await line.ask(ctl.WatchAsk())
+    shown = await until(line, lambda message: isinstance(message, ctl.SnapshotNotice) and message.voice.utterances > 1)
+    assert shown.troubles == []
+    assert (shown.session.line, shown.session.generation) == ("live", 1)
+    assert (shown.microphone.state, shown.loudspeaker.state) == ("open", "open")
+    assert shown.frames["captured"] == sum(shown.frames.values()) - shown.frames["captured"] > 100
+    assert 0 < shown.voice.speech_frames < shown.frames["captured"]
+    assert {actor.state for actor in shown.actors} == {"running"}
+    assert [link.name for link in shown.links] == [spec.name for spec in topology.LINKS]
+    mic = shown.links[0].sides
+    assert [side.process for side in mic] == ["main"]
+    assert 0 <= mic[0].sent - shown.frames["captured"] <= 3
+    [main] = shown.processes
+    assert (main.pid, main.state, main.beat_age_s) == (os.getpid(), "running", None)
+
+    await line.ask(ctl.MuteAsk())
+    await until(line, lambda message: isinstance(message, sg.StateNotice) and message.state is sg.CallState.MUTED)
+    muted = [await until(line, lambda message: isinstance(message, ctl.SnapshotNotice)) for _ in range(6)]
+    assert {each.microphone.state for each in muted} == {"closed"}
+    assert muted[1].frames == muted[-1].frames, "nothing is captured"
+    assert muted[-1].troubles == []
+
+    await line.ask(ctl.UnmuteAsk())
+    await until(line, lambda message: isinstance(message, sg.VoiceNotice) and message.active)
+    await line.ask(ctl.StopAsk())
+    await until(line, lambda message: isinstance(message, sg.FinishedNotice))
+
+
+async def until(line: ControlLine, wanted: Callable[[ctl.Message], bool]) -> Any:
+    """The next message that is wanted."""
+    while not wanted(message := await line.hear()):
+        pass
+    return message
+
+
+async def test_a_line_that_cannot_be_had_is_shown_as_trouble(autojump_clock: MockClock) -> None:
+    world = World()
+    world.connector.refusals.extend(ConnectionLostError("nobody is there", cause="refused") for _ in range(1_000))
+    with TemporaryDirectory() as name, open_control_socket(Path(name)) as control:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(app.run, world.settings, world.edges(), world.notices.append, control=control))
+            async with open_control_line(Path(name)) as line:
+                await line.ask(ctl.WatchAsk())
+                shown = await until(
+                    line,
+                    lambda message: isinstance(message, ctl.SnapshotNotice) and message.session.state == "reconnecting",
+                )
+            assert shown.troubles == ["there is no line to the service: nobody is there"]
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_session_that_is_started_again_goes_on_with_the_settings_adopted() -> None:
     louder = load((), ["audio.volume=0.25"])
     edges = app.Edges(
-        SyntheticMicrophone([tone(0.1)]), SimulatedLoudspeaker(), SimulatedConnector(), ScriptedTokenSource([minted()]),
-        Commands((0, sg.Adopt(louder))),
+        SyntheticMicrophone([tone(0.1)]), SimulatedLoudspeaker(), DETECTOR, SimulatedConnector(),
+        ScriptedTokenSource([minted()]), Commands((0, sg.Adopt(louder))),
     )  # fmt: skip
-    given = app._edges_of_actors(load(), edges, Floor(), lambda _: None, Progress(), Random(1))["session"]
+    overview = Overview("main", topology.SINGLE, Links({}, {}, {}), {}, [], 0.0)
+    given = app._edges_of_actors(load(), edges, Floor(), overview, Progress(), lambda _: None, Random(1))["session"]
     machine, commands = cast("Any", given["machine"]), cast("Any", given["commands"])
     assert [command async for command in commands.commands()] == [sg.Adopt(louder)]
     loudspeaker_is_back = machine(0).handle(sg.OutputOpened("none:"), 0.0)

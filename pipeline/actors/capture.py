@@ -5,13 +5,16 @@ from typing import Final
 
 import trio
 
+from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
+from pipeline.dsp.voice_activity import Detector, VoiceActivity
 from pipeline.edges.interfaces import InputBlock, InputDevice
 from pipeline.runtime.ports import Receiver, Sender
 from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, SoundSystemHungError
-from pipeline.vocabulary.frames import BYTES_PER_MS, AudioFrame
+from pipeline.vocabulary.frames import BYTES_PER_MS, PRE_ROLL_MS, AudioFrame
 from pipeline.vocabulary.signals import (
     Activity,
+    InputClosed,
     InputCommand,
     InputEnded,
     InputFailed,
@@ -20,10 +23,16 @@ from pipeline.vocabulary.signals import (
     Listen,
     SpeechEnd,
     Talk,
+    VoiceBegan,
+    VoiceEnded,
 )
 
 REOPEN_S: Final = 0.25
 """A device outage is a state, not a crash: the microphone is tried again this often, for ever (design §5)."""
+THRESHOLD: Final = 0.5
+"""Probability of speech at which the local detector opens."""
+HANGOVER_MS: Final = 500.0
+"""Silence after which an utterance is over: as long as the service's, so that both cut where a person pauses."""
 
 
 async def capture(
@@ -32,6 +41,7 @@ async def capture(
     commands: Receiver[InputCommand],
     *,
     device: InputDevice,
+    detector: Detector,
     frame_ms: int,
     push_to_talk: bool,
     progress: Progress,
@@ -40,24 +50,21 @@ async def capture(
 ) -> None:
     """Open and close the microphone as told; with push-to-talk only what is said while the key is held goes through.
 
-    Frames are numbered from `first_seq`; `epoch` counts the lives of the process.
+    Everything the microphone hears is heard by the `detector`, too. Frames are numbered from `first_seq`; `epoch`
+    counts the lives of the process.
     """
-    microphone = _Microphone(frames, activity, device, frame_ms, progress, first_seq, epoch, push_to_talk=push_to_talk)
-    await activity.send(InputReady())
+    microphone = _Microphone(
+        frames, activity, device, detector, frame_ms, progress, first_seq, epoch, push_to_talk=push_to_talk
+    )
+    await activity.send(InputReady(detector.name))
     async with trio.open_nursery() as nursery:
-        listening: trio.CancelScope | None = None
+        nursery.start_soon(microphone.run)
         async for command in commands:
             match command:
-                case Listen(on=True) if listening is None:
-                    listening = trio.CancelScope()
-                    nursery.start_soon(microphone.listen, listening)
-                case Listen(on=False) if listening is not None:
-                    listening.cancel()
-                    listening = None
+                case Listen(on=on):
+                    microphone.listen(on=on)
                 case Talk(on=on):
                     microphone.talk(on=on)
-                case _:
-                    pass  # it is as asked already
         nursery.cancel_scope.cancel()
 
 
@@ -69,6 +76,7 @@ class _Microphone:
         frames: Sender[AudioFrame],
         activity: Sender[Activity],
         device: InputDevice,
+        detector: Detector,
         frame_ms: int,
         progress: Progress,
         first_seq: int,
@@ -79,6 +87,7 @@ class _Microphone:
         self._frames = frames
         self._activity = activity
         self._device = device
+        self._detector = detector
         self._frame_ms = frame_ms
         self._progress = progress
         self._push_to_talk = push_to_talk
@@ -86,59 +95,127 @@ class _Microphone:
         self._epoch = epoch
         self._let_through = not push_to_talk
         self._talking = not push_to_talk
+        self._wanted = False
+        self._asked = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
 
     def talk(self, *, on: bool) -> None:
         """The key went down or up. However short the press, the next block goes through and carries its end."""
         self._talking = on
         self._let_through = self._let_through or on
 
-    async def listen(self, scope: trio.CancelScope) -> None:
-        """Keep the device open until `scope` is cancelled or a finite input ends; an outage is reported once."""
+    def listen(self, *, on: bool) -> None:
+        """Open the device, or close it; what is asked last counts, and two openings never overlap."""
+        self._wanted = on
+        if on:
+            self._asked.unpark_all()
+        else:
+            self._scope.cancel()
+            self._let_through = self._talking  # the next block to come is not the one in which the key was released
+
+    async def run(self) -> None:
+        """Listen whenever that is wanted, until a finite input ends."""
+        while True:
+            while not self._wanted:
+                await self._asked.park()
+            with trio.CancelScope() as self._scope:
+                await self._listen()
+            if not self._scope.cancelled_caught:
+                return
+            await self._activity.send(InputClosed())
+
+    async def _listen(self) -> None:
+        """Keep the device open until cancelled or a finite input ends; an outage is reported once."""
         told = False
-        with scope:
-            while True:
-                try:
-                    async with self._device.open(self._frame_ms) as blocks:
-                        told = False
-                        await self._activity.send(InputOpened(self._device.name))
-                        await self._hear(blocks)
-                except AudioFileError as error:
+        while True:
+            try:
+                async with self._device.open(self._frame_ms) as blocks:
+                    told = False
+                    await self._activity.send(InputOpened(self._device.name))
+                    await self._hear(blocks)
+            except AudioFileError as error:
+                await self._activity.send(InputFailed(error.fault()))
+                return
+            except SoundSystemHungError:
+                raise  # this process has to end
+            except DeviceError as error:
+                if not told:
                     await self._activity.send(InputFailed(error.fault()))
-                    return
-                except SoundSystemHungError:
-                    raise  # this process has to end
-                except DeviceError as error:
-                    if not told:
-                        await self._activity.send(InputFailed(error.fault()))
-                    told = True
-                    await trio.sleep(REOPEN_S)
-                else:
-                    await self._end()
-                    return
+                told = True
+                await trio.sleep(REOPEN_S)
+            else:
+                await self._end()
+                return
 
     async def _hear(self, blocks: AsyncIterator[InputBlock]) -> None:
+        ear = _Ear(self._detector.new())
         self._progress.made()  # from now on the device owes a block
         try:
             async for block in blocks:
                 self._progress.made()
-                await self._take(block)
+                for change in ear.hear(block):
+                    await self._activity.send(change)
+                await self._take(block, speech=ear.hears_speech)
         finally:
             self._progress.paused()
+            if (end := ear.close()) is not None:
+                self._activity.send_nowait(end)
 
-    async def _take(self, block: InputBlock) -> None:
+    async def _take(self, block: InputBlock, *, speech: bool) -> None:
         talking = self._talking  # once: the key may be released while the frame is on its way
         if talking or self._let_through:
             self._let_through = talking
-            await self._send(block.captured_s, block.pcm, ends_turn=not talking)
+            await self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech)
         if block.speech_end_s is not None:
             await self._activity.send(SpeechEnd(block.speech_end_s))
 
     async def _end(self) -> None:
         """A finite input is over; held talk ends with it, by one more frame of silence that carries the mark."""
         if self._push_to_talk and self._let_through:
-            await self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True)
+            await self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True, speech=False)
         await self._activity.send(InputEnded(self._seq))
 
-    async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool) -> None:
-        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch))
+    async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool) -> None:
+        await self._frames.send(AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch, speech))
         self._seq += 1
+
+
+class _Ear:
+    """Follows the speech in one opening of the microphone.
+
+    Attributes:
+        hears_speech: there was some in the last block, or its end is not certain yet.
+    """
+
+    def __init__(self, voice_activity: VoiceActivity) -> None:
+        self.hears_speech = False
+        self._voice_activity = voice_activity
+        self._utterances = TurnDetector(
+            threshold=THRESHOLD, prefix_padding_ms=PRE_ROLL_MS, silence_duration_ms=HANGOVER_MS, origin_ms=0.0
+        )
+        self._heard_ms = 0.0
+        self._heard_s = 0.0
+
+    def hear(self, block: InputBlock) -> list[VoiceBegan | VoiceEnded]:
+        """Take the next block in; what begins and ends with it."""
+        changes: list[VoiceBegan | VoiceEnded] = []
+        block_ms = len(block.pcm) / BYTES_PER_MS
+        self._heard_ms += block_ms
+        self._heard_s = block.captured_s + block_ms / 1000
+        self.hears_speech = self._utterances.in_turn
+        for probability in self._voice_activity.process(block.pcm):
+            match self._utterances.hear(probability, self._voice_activity.hop_ms):
+                case TurnStarted(start_ms):
+                    changes.append(VoiceBegan(self._date(start_ms)))
+                    self.hears_speech = True
+                case TurnStopped(end_ms, silence_ms):
+                    changes.append(VoiceEnded(self._date(end_ms - silence_ms)))
+        return changes
+
+    def close(self) -> VoiceEnded | None:
+        """Nothing more comes; what ends thereby."""
+        return VoiceEnded(self._heard_s) if self._utterances.in_turn else None
+
+    def _date(self, moment_ms: float) -> float:
+        """From the stream's clock to the host's, by the last block: so the device's clock may drift."""
+        return self._heard_s - (self._heard_ms - moment_ms) / 1000

@@ -10,5 +10,7 @@ async def encoder(frames: Receiver[AudioFrame], packets: Sender[EncodedFrame]) -
     async for frame in frames:
         message = encode_append(frame.pcm)
         await packets.send(
-            EncodedFrame(frame.seq, frame.captured_s, message, frame.duration_ms, frame.ends_turn, frame.epoch)
+            EncodedFrame(
+                frame.seq, frame.captured_s, message, frame.duration_ms, frame.ends_turn, frame.epoch, frame.speech
+            )
         )

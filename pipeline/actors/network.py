@@ -33,9 +33,12 @@ async def network(
     *,
     connector: Connector,
     floor: FloorView,
+    ledger: Ledger,
 ) -> None:
-    """Open, feed and close sockets as `intents` say; take in `uplink` all the time, so that it never backs up."""
-    ledger = Ledger()
+    """Open, feed and close sockets as `intents` say; take in `uplink` all the time, so that it never backs up.
+
+    The `ledger` outlives this actor: its restart loses no captured frame, nor the count of one.
+    """
     turns = Turns(floor)
     line: _Line | None = None
     async with trio.open_nursery() as nursery:
@@ -188,7 +191,10 @@ class _Line:
         while True:
             self._wake = trio.Event()
             while self._outbox:
-                await connection.send(codec.encode(self._outbox.popleft()))
+                event = self._outbox.popleft()
+                if isinstance(event, ev.InputAudioBufferClear):
+                    self._uncommitted_ms = 0.0
+                await connection.send(codec.encode(event))
             self._ledger.expire(trio.current_time())
             frame = self._ledger.peek() if self._flowing else None
             if frame is None:

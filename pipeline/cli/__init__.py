@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "Run the endpoint: hold spoken conversations until told to stop.",
     "serve": "Run the local Realtime server: real recognition and a real voice, offline.",
     "tokens": "Run the token backend: it keeps the API key and hands out client secrets.",
+    "status": "Show how the running daemon is: processes, actors, links, devices and the call.",
     "simulate": "Run days of faults in seconds: the whole daemon in a simulated world, watched by an oracle.",
     "knowledge": "Check a knowledge file, or ask it a question.",
     "devices": "List the sound devices by the names that audio.input and audio.output take.",

@@ -1,15 +1,12 @@
 """What several commands share: options, the lifeline to whoever started them, the line that says they are ready."""
 
-import ctypes
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from pipeline.cli import say
+from pipeline.runtime import lifeline
 
 Config = Annotated[
     tuple[Path, ...],
@@ -38,19 +35,11 @@ Port = Annotated[
 ]
 Lifeline = Annotated[int | None, Parameter(name="--lifeline", show=False)]
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
 
 def hold_lifeline(parent: int | None) -> None:
-    """End with the process `parent`, which started this one: not even its SIGKILL leaves an orphan.
-
-    Set by the child itself, because code between fork and exec is not safe in a parent with threads.
-    """
-    if parent is None:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
-        sys.exit(0)
+    """End with the process `parent`, which started this one; nothing if nobody is named."""
+    if parent is not None:
+        lifeline.hold_lifeline(parent)
 
 
 def port_override(section: str, port: int | None) -> list[str]:

@@ -14,6 +14,7 @@ from pipeline.cli.life_signs import LifeSigns
 from pipeline.cli.notices import NoticePrinter, json_line, text_line
 from pipeline.cli.options import Config, Json, Lifeline, Set, hold_lifeline
 from pipeline.cli.reloading import is_hung_up_by_terminal, reload_on_hangup
+from pipeline.edges.control_socket import ControlSocket, open_control_socket
 from pipeline.edges.interfaces import CommandSource
 from pipeline.edges.keys import read_api_key
 from pipeline.edges.runtime_directory import only_instance, runtime_directory
@@ -39,15 +40,15 @@ def run(*, config: Config = (), set_: Set = (), json: Json = False, lifeline: Li
     at_terminal = sys.stdout is not None and sys.stdout.isatty()
     printer = NoticePrinter(json_line if json else partial(text_line, with_speech=at_terminal))
     has_keys = settings.turn.mode == "push_to_talk" and sys.stdin is not None and sys.stdin.isatty()
-    operator = Operator()
-    daemon = Daemon(settings, partial(load, config, set_), key, printer, operator)
-    work = partial(daemon.hold, TerminalKeys() if has_keys else None)
-    with only_instance(runtime_directory(settings.runtime.directory, os.environ)):
+    directory = runtime_directory(settings.runtime.directory, os.environ)
+    with only_instance(directory), open_control_socket(directory) as control:
+        daemon = Daemon(settings, partial(load, config, set_), key, printer, control)
+        work = partial(daemon.hold, TerminalKeys() if has_keys else None)
         return perform(work, stop=daemon.stop, insist=daemon.health.kill_children)
 
 
 class Operator:
-    """Who steers the call (CommandSource): the signal to stop, and a talk key if there is one."""
+    """Who steers the call (CommandSource): the signal to stop, the control socket, and a talk key if there is one."""
 
     def __init__(self) -> None:
         self._sender, self._receiver = trio.open_memory_channel[Command](1)
@@ -86,14 +87,15 @@ class Daemon:
         read: Callable[[], Settings],
         key: Secret | None,
         printer: NoticePrinter,
-        operator: Operator,
+        control: ControlSocket,
     ) -> None:
         self.health = Health()
         self._settings = settings
         self._read = read
         self._key = key
         self._printer = printer
-        self._operator = operator
+        self._control = control
+        self._operator = Operator()
         self._manager = ServiceManager(os.environ)
         self._signs = LifeSigns(self._manager, self.health)
 
@@ -110,6 +112,7 @@ class Daemon:
             try:
                 async with trio.open_nursery() as beside:
                     beside.start_soon(self._signs.run)
+                    beside.start_soon(self._operator.pass_on, self._control)
                     if keys is not None:
                         beside.start_soon(self._operator.pass_on, keys)
                     if not is_hung_up_by_terminal():
@@ -120,6 +123,7 @@ class Daemon:
                         notify=self._notify,
                         commands=self._operator,
                         health=self.health,
+                        control=self._control,
                     )
                     beside.cancel_scope.cancel()
             except* TalkwireError as group:  # raised again once the last notices are printed
@@ -137,3 +141,4 @@ class Daemon:
     def _notify(self, notice: Notice) -> None:
         self._printer.notify(notice)
         self._signs.notify(notice)
+        self._control.notify(notice)

@@ -13,7 +13,11 @@ KEEP_S = 15.0
 
 
 class Ledger:
-    """Spool and books of the frames that network was given."""
+    """Spool and books of the frames that network was given.
+
+    Attributes:
+        speech_frames: how many of them the local detector had marked as speech.
+    """
 
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
@@ -22,6 +26,7 @@ class Ledger:
         self._epoch = 0
         self._sent = 0
         self._dropped: Counter[str] = Counter()
+        self.speech_frames = 0
 
     def add(self, frame: EncodedFrame, now: float) -> None:
         """Take a frame in. A jump in its number: link `mic` dropped those between, or a process took them with it."""
@@ -30,6 +35,7 @@ class Ledger:
             self._dropped[reason] += frame.seq - self._next_seq
         self._epoch = frame.epoch
         self._next_seq = frame.seq + 1  # a lower number is a restarted capture: it counts from zero again
+        self.speech_frames += frame.speech
         self._spool.append(frame)
         self.expire(now)
 

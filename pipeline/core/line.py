@@ -110,6 +110,7 @@ class LineMachine(Machine[Line, On]):
         super().__init__("line", LINE, Line.IDLE, desk)
         self.was_live = False
         self.live_since_s = 0.0
+        self.expires_at: int | None = None
         self.fault: Fault | None = None
         self.frames: dict[str, int] = {}
         self._update = update
@@ -141,6 +142,11 @@ class LineMachine(Machine[Line, On]):
         return self.fault if self.fault is not None and self.fault.verdict is Verdict.STOP else None
 
     # what happens to it
+
+    def take_session(self, session: ev.Session) -> None:
+        """The service says what its session is like; it may say only what has changed."""
+        if session.expires_at is not None:
+            self.expires_at = session.expires_at
 
     def take_token(self, token: sg.Token) -> None:
         """Credential answered."""
@@ -206,6 +212,7 @@ class LineMachine(Machine[Line, On]):
         self.desk.decide(fx.AskToken(sg.TokenAsk(self.desk.generation)))
 
     def _open_socket(self) -> None:
+        self.expires_at = None
         assert self._secret is not None, "granted means there is a secret"
         self.desk.set_timer("line", self._service.connect_deadline_s)
         self.desk.tell(ex.Open(self.desk.generation, self._secret))
@@ -230,9 +237,7 @@ class LineMachine(Machine[Line, On]):
         self.live_since_s = self.desk.now
         self.desk.tell(ex.Flow(self.desk.generation))
         self._send_change()  # changed while the session was being configured
-        if not self.was_live:
-            self.was_live = True
-            self.desk.decide(fx.ToCapture(sg.Listen(on=True)))
+        self.was_live = True
 
     def _time_out(self) -> None:
         self.desk.tell(ex.Close(self.desk.generation))
@@ -250,7 +255,6 @@ class LineMachine(Machine[Line, On]):
     def _hang_up(self) -> None:
         self.desk.timers.clear()
         self.desk.set_timer("line", DRAIN_S)
-        self.desk.decide(fx.ToCapture(sg.Listen(on=False)))
         self.desk.tell(ex.Close(self.desk.generation))
 
     def _finish(self) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from pipeline.core import effects as fx
 from pipeline.core import line as ln
 from pipeline.core import turn as tn
+from pipeline.core.devices import Devices
 from pipeline.core.line import Line, LineMachine
 from pipeline.core.machine import Desk
 from pipeline.core.retry import Backoff
@@ -19,6 +20,7 @@ from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
 from pipeline.realtime.session_config import session_update
 from pipeline.vocabulary import signals as sg
+from pipeline.vocabulary.control import DeviceState, SessionStatus
 from pipeline.vocabulary.errors import Fault, Verdict
 from pipeline.vocabulary.settings import RetrySettings, ServiceSettings, Settings
 
@@ -35,6 +37,8 @@ SHOWN: Final = {
     Turn.SPEAKING: sg.CallState.SPEAKING,
 }
 """The talk as people are told it, while the line is live."""
+OF_THE_USER: Final = {sg.CallState.LISTENING, sg.CallState.USER_SPEAKING}
+"""What a closed microphone makes impossible: `muted` is shown instead, but an answer that still sounds is shown."""
 
 
 class SessionPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,26 +67,49 @@ class Session:
     Args:
         plan: what to do.
         random: the dice of the backoff.
+        devices: what an earlier session knew of them.
         first_turn: turns are numbered above this: an earlier session may have had some.
         first_generation: connection attempts are numbered above this, for the same reason.
     """
 
-    def __init__(self, plan: SessionPlan, random: Random, first_turn: int = 0, first_generation: int = 0) -> None:
+    def __init__(
+        self, plan: SessionPlan, random: Random, devices: Devices, first_turn: int = 0, first_generation: int = 0
+    ) -> None:
         self._plan = plan
+        self._devices = devices
         self._desk = Desk(first_generation)
         backoff = Backoff(plan.retry, random)
         self.line = LineMachine(self._desk, plan.update, plan.service, backoff, self._on_lost)
+        self.line.was_live = devices.listening  # an earlier session was: the microphone stays open meanwhile
         self.turn = TurnMachine(
             self._desk, push_to_talk=plan.push_to_talk, first_turn=first_turn, on_stall=self._on_stall
         )
         self._input_ended_s: float | None = None
         self._shown: sg.CallState | None = None
+        self._shown_since_s = 0.0
 
     def start(self, now: float) -> list[fx.Effect]:
         """Begin: ask for a client secret."""
         self._desk.now = now
         self.line.on(ln.On.START)
         return self._settle()
+
+    def status(self, now: float) -> SessionStatus:
+        """How the call stands."""
+        line = self.line
+        return SessionStatus(
+            state=self._call_state(),
+            state_age_s=now - self._shown_since_s,
+            line=line.state,
+            turn=self.turn.state,
+            generation=self._desk.generation,
+            live_age_s=now - line.live_since_s if line.is_live else None,
+            expires_at=line.expires_at,
+            turns_heard=self.turn.turns_heard,
+            muted=self._devices.muted,
+            push_to_talk=self._plan.push_to_talk,
+            fault=line.fault.message if line.fault else "",
+        )
 
     def deadline(self) -> float | None:
         """When `tick` is due next (host clock)."""
@@ -118,9 +145,9 @@ class Session:
                 self.turn.take_heard(signal)
             case sg.Flushed() | sg.OutputOpened() | sg.OutputFailed():
                 self._on_playout(signal)
-            case sg.InputReady() | sg.InputOpened() | sg.InputEnded() | sg.InputFailed() | sg.SpeechEnd():
+            case _ if isinstance(signal, sg.Activity):
                 self._on_activity(signal)
-            case sg.PressTalk() | sg.ReleaseTalk() | sg.Adopt() | sg.Stop():
+            case _ if isinstance(signal, sg.Command):
                 self._on_command(signal)
             case _:
                 raise AssertionError(f"{type(signal).__name__} is no signal of the session")
@@ -146,9 +173,11 @@ class Session:
                 self.turn.take_first_delta(signal)
             case ex.ReplyOverflow():
                 self.turn.take_overflow()
-            case ex.Received(event=ev.SessionCreated()):
+            case ex.Received(event=ev.SessionCreated(session=session)):
+                self.line.take_session(session)
                 self.line.on(ln.On.CREATED)
-            case ex.Received(event=ev.SessionUpdated()):
+            case ex.Received(event=ev.SessionUpdated(session=session)):
+                self.line.take_session(session)
                 self.line.on(ln.On.UPDATED)
             case ex.Received(event=ev.ErrorEvent() as event):
                 self.line.take_error(event)
@@ -156,11 +185,10 @@ class Session:
                 self.turn.take_event(signal)
 
     def _on_activity(self, signal: sg.Activity) -> None:
+        self._follow_voice(signal)
         match signal:
             case sg.InputReady():
-                if self.line.wants_microphone:
-                    self._desk.decide(fx.ToCapture(sg.Listen(on=True)))
-                    self.turn.hold_key()
+                self.turn.hold_key()
             case sg.InputOpened():
                 if self._plan.hands_free:
                     self.turn.press_key(is_live=self.line.is_live)
@@ -176,7 +204,16 @@ class Session:
             case sg.InputFailed():
                 self._desk.publish(sg.FaultNotice(signal.fault, retry_in_s=None))
 
+    def _follow_voice(self, signal: sg.Activity) -> None:
+        """Tell when the local detector begins and ceases to hear speech; its end may go with the capture that heard."""
+        was_active = self._devices.voice_active
+        self._devices.take_input(signal)
+        if (active := self._devices.voice_active) is not was_active:
+            at_s = signal.at_s if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded) else self._desk.now
+            self._desk.publish(sg.VoiceNotice(active, at_s))
+
     def _on_playout(self, signal: sg.Playout) -> None:
+        self._devices.take_output(signal)
         match signal:
             case sg.Flushed():
                 self.turn.take_flushed(signal, is_live=self.line.is_live)
@@ -189,9 +226,14 @@ class Session:
     def _on_command(self, command: sg.Command) -> None:
         match command:
             case sg.PressTalk():
-                self.turn.press_key(is_live=self.line.is_live)
+                self.turn.press_key(is_live=self.line.is_live and not self._devices.muted)
             case sg.ReleaseTalk():
                 self.turn.release_key()
+            case sg.Mute():
+                self._devices.muted = True
+                self.turn.drop_speech(is_live=self.line.is_live)
+            case sg.Unmute():
+                self._devices.muted = False
             case sg.Adopt(settings):
                 self.adopt(settings)
             case sg.Stop():
@@ -206,9 +248,10 @@ class Session:
 
     def _settle(self) -> list[fx.Effect]:
         self._plan_end()
+        self._tell_capture()
         shown = self._call_state()
         if shown is not self._shown:
-            self._shown = shown
+            self._shown, self._shown_since_s = shown, self._desk.now
             self._desk.publish(sg.StateNotice(state=shown, at_s=self._desk.now))
         if self.line.state is Line.CLOSED:
             talk, frames = self.turn, self.line.frames
@@ -216,6 +259,13 @@ class Session:
             self._desk.decide(fx.Finish(self.line.failure))
         effects, self._desk.effects = self._desk.effects, []
         return effects
+
+    def _tell_capture(self) -> None:
+        """Open or close the microphone, if that is not as it was last told."""
+        wanted = self.line.wants_microphone and not self._devices.muted
+        if wanted is not self._devices.listening:
+            self._devices.listening = wanted
+            self._desk.decide(fx.ToCapture(sg.Listen(on=wanted)))
 
     def _plan_end(self) -> None:
         """A finite input ends the call once everything said has been answered and heard."""
@@ -226,10 +276,16 @@ class Session:
             whole = self.turn.turns_heard > 0 and self.line.live_since_s <= ended_s  # else speech may still be spooled
             self._desk.set_timer("last_word", LAST_FRAMES_S if whole else LAST_WORD_S)
 
+    @property
+    def _is_muted(self) -> bool:
+        """Only what capture has confirmed: whoever sees `muted` may rely on it."""
+        return self._devices.muted and self._devices.microphone.state is not DeviceState.OPEN
+
     def _call_state(self) -> sg.CallState:
         match self.line.state:
             case Line.LIVE:
-                return SHOWN[self.turn.state]
+                shown = SHOWN[self.turn.state]
+                return sg.CallState.MUTED if self._is_muted and shown in OF_THE_USER else shown
             case Line.DRAINING | Line.CLOSED:
                 return sg.CallState.ERROR if self.line.failure else sg.CallState.IDLE
             case Line.IDLE:

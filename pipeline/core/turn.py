@@ -239,6 +239,14 @@ class TurnMachine(Machine[Turn, On]):
         self.on(On.SPEECH_STOPPED)
         self.desk.decide(fx.ToCapture(sg.Talk(on=False)))
 
+    def drop_speech(self, *, is_live: bool) -> None:
+        """The microphone is being closed: what was just being said is not answered, and a held key is up."""
+        if self._key_down:
+            self._key_down = False
+            self.desk.decide(fx.ToCapture(sg.Talk(on=False)))
+        if is_live and self.state in {Turn.LISTENING, Turn.INTERRUPTED}:
+            self.desk.send(ev.InputAudioBufferClear())  # its echo ends the listening
+
     def end_speech(self, at_s: float) -> None:
         """The last speech sample of a known input passed: zero of the timeline."""
         self._speech_end_s = at_s

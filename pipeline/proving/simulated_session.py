@@ -173,6 +173,8 @@ class Session:
                 self._generations.pop(response_id).cancel()
             case work.Hangup():
                 self._hang_up(output)
+            case work.ListTools() | work.CallTool() | work.StopCalling():
+                raise AssertionError("the daemon names no tool servers")
             case _:
                 self._tell(output)
 

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from pipeline import app
+from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.proving import happenings as hp
@@ -151,6 +152,7 @@ class World:
         return app.Edges(
             self.microphone,
             self.loudspeaker,
+            Detector("level", level),  # no library whose threads or clock a simulation could not see
             WebSocketConnector(
                 settings.service,
                 MODEL,

@@ -5,7 +5,7 @@ and travels as it is.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pipeline.realtime.codec import BETA_NAMES, ClientEventError
 from pipeline.realtime.objects import Json
@@ -67,11 +67,9 @@ class BetaShape:
         match event:
             case {"type": "session.update", "session": dict(session)}:
                 self._temperature = session.get("temperature", self._temperature)
-                return {**event, "session": {"type": "realtime", **_to_ga(session, _SESSION, "session")}}
+                return {**event, "session": session_to_ga(session, "realtime")}
             case {"type": "transcription_session.update", "session": dict(session)}:
-                session = {name: value for name, value in session.items() if name != "modalities"}  # it answers nothing
-                moved = _to_ga(session, _TRANSCRIPTION, "session")
-                return {**event, "type": "session.update", "session": {"type": "transcription", **moved}}
+                return {**event, "type": "session.update", "session": session_to_ga(session, "transcription")}
             case {"type": "response.create", "response": dict(response)}:
                 moved = _to_ga(response, _RESPONSE, "response")
                 if isinstance(moved.get("input"), list):
@@ -101,12 +99,10 @@ class BetaShape:
 
     def _about_session(self, event: Json) -> list[Json]:
         session = event["session"]
-        flat = {name: value for name in ("id", "object", "expires_at") if (value := session.get(name)) is not None}
+        flat = session_from_ga(session)
         if session.get("type") == "transcription":
-            flat |= _flat(session, _TRANSCRIPTION)
             return [{**event, "type": f"transcription_{event['type']}", "session": flat}]
-        flat |= _flat(session, _SESSION) | {"temperature": self._temperature}
-        said = [{**event, "session": flat}]
+        said = [{**event, "session": flat | {"temperature": self._temperature}}]
         if event["type"] == "session.created":
             self._conversation_id = f"conv_{session['id'].removeprefix('sess_')}"
             conversation = {"id": self._conversation_id, "object": "realtime.conversation"}
@@ -122,6 +118,30 @@ class BetaShape:
         if response["conversation_id"] is not None:
             flat["conversation_id"] = self._conversation_id
         return flat
+
+
+def session_to_ga(flat: Json, kind: Literal["realtime", "transcription"]) -> Json:
+    """A flat session in GA's shape.
+
+    Raises:
+        ClientEventError: a field that the beta does not have; its path begins with `session`.
+    """
+    if kind == "transcription":
+        flat = {name: value for name, value in flat.items() if name != "modalities"}  # it answers nothing
+        return {"type": kind, **_to_ga(flat, _TRANSCRIPTION, "session")}
+    return {"type": kind, **_to_ga(flat, _SESSION, "session")}
+
+
+def session_from_ga(session: Json) -> Json:
+    """A session of GA's, flat. The beta's temperature is not in it."""
+    flat = {name: value for name in ("id", "object", "expires_at") if (value := session.get(name)) is not None}
+    return flat | _flat(session, _TRANSCRIPTION if session.get("type") == "transcription" else _SESSION)
+
+
+def flat_refusal(refused: ClientEventError) -> ClientEventError:
+    """The same refusal with the names that the beta's client wrote."""
+    told = _error({"param": refused.param, "message": refused.message})
+    return ClientEventError(refused.code, told["message"], told["param"], refused.event_id)
 
 
 def _to_ga(flat: Json, places: Mapping[str, _Path], what: str) -> Json:

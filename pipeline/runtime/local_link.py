@@ -126,6 +126,7 @@ class _Queue(Generic[T]):
             received=self._received,
             dropped=self._dropped,
             stale=self._stale,
+            waiting=len(self.room),
         )
 
     def _decide(self, size: float) -> Decision:

@@ -14,7 +14,10 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class LinkStatistics(msgspec.Struct, frozen=True):
-    """What a link has done so far. `held` is in the link's unit (ms of audio, or items)."""
+    """What a link has done so far. `held` is in the link's unit (ms of audio, or items).
+
+    `waiting` senders want to send and find no room; `lost` values were on their way to a process that died.
+    """
 
     name: str
     unit: str
@@ -25,6 +28,8 @@ class LinkStatistics(msgspec.Struct, frozen=True):
     received: int
     dropped: int
     stale: int
+    waiting: int = 0
+    lost: int = 0
 
 
 class Receiver(Protocol[T_co]):

@@ -107,7 +107,7 @@ class Outlet:
 
     def statistics(self) -> LinkStatistics:
         """The link's counters, as far as its sender can know them."""
-        return self.sender.statistics()
+        return msgspec.structs.replace(self.sender.statistics(), lost=self.lost)
 
     def close(self) -> None:
         """Close both ends of the queue; the runtime's doing, when no actor is left."""

@@ -75,6 +75,8 @@ class ChildState(msgspec.Struct):
         restarts: lives after the first.
         beat: its last word, None before the first.
         beat_s: when that came (host clock).
+        started_s: when this life began (host clock).
+        ended: how the life before this one ended; empty if there was none.
     """
 
     name: str
@@ -83,6 +85,8 @@ class ChildState(msgspec.Struct):
     restarts: int = 0
     beat: Beat | None = None
     beat_s: float = 0.0
+    started_s: float = 0.0
+    ended: str = ""
 
 
 async def supervise(
@@ -114,6 +118,7 @@ async def supervise(
     while True:
         life = _Life(spec, state, report)
         death = await life.live(links, floor, plan(state.beat))
+        state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
         if death not in OUTAGES:
@@ -146,7 +151,8 @@ class _Life:
             process, pidfd, ours = _start(self._spec.command)
         except OSError:
             return Death.STARVED
-        self._state.pid, self._state.beat_s = process.pid, trio.current_time()
+        self._state.pid = process.pid
+        self._state.started_s = self._state.beat_s = trio.current_time()
         ours.send(msgspec.msgpack.encode(Begin(plan)))
         name = self._spec.name
         trunk = Trunk(

@@ -3,7 +3,7 @@
 import msgspec
 
 from pipeline.runtime.ports import LinkStatistics
-from pipeline.runtime.supervisor import Incident
+from pipeline.runtime.supervisor import ActorState, Incident
 from pipeline.vocabulary.errors import Fault
 
 
@@ -18,12 +18,13 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Child → parent, ten times a second: it lives, and this is how its links stand.
+    """Child → parent, ten times a second: it lives, and this is how its links and actors stand.
 
     `idle_s` is how long its actors have not got on with work that never pauses (`Progress`).
     """
 
     links: list[LinkStatistics]
+    actors: list[ActorState]
     idle_s: float
 
 

@@ -39,9 +39,43 @@ class Incident(msgspec.Struct, frozen=True):
 Report = Callable[[Incident], None]
 
 
+class Condition(StrEnum):
+    """How an actor is."""
+
+    WAITING = "waiting"
+    """It has not been started yet."""
+    RUNNING = "running"
+    ENDED = "ended"
+    """For good, or until it is started again."""
+    OVERDUE = "overdue"
+    """It was told to stop and is still there after its grace."""
+
+
+class ActorState(msgspec.Struct):
+    """How an actor stands, for the status.
+
+    Attributes:
+        name: the actor.
+        condition: how it is.
+        restarts: incarnations after the first, whichever actor was the cause.
+        failure: what it failed with last.
+    """
+
+    name: str
+    condition: Condition = Condition.WAITING
+    restarts: int = 0
+    failure: Fault | None = None
+
+
+def new_states(actors: Sequence[ActorSpec]) -> dict[str, ActorState]:
+    """States for `run` to keep, by name."""
+    return {actor.name: ActorState(actor.name) for actor in actors}
+
+
 async def run(
     actors: Sequence[ActorSpec],
     arguments: Mapping[str, Mapping[str, object]],
+    states: Mapping[str, ActorState],
     *,
     intensity: RestartIntensity,
     report: Report,
@@ -56,6 +90,7 @@ async def run(
     Args:
         actors: in the order of starting.
         arguments: actor name → all its arguments, see `graph.bind`.
+        states: kept up to date; see `new_states`.
         intensity: how many restarts are too many, for all of them together.
         report: is told every incident; must neither wait nor raise.
 
@@ -66,7 +101,7 @@ async def run(
     """
     failure = None
     async with trio.open_nursery() as nursery:
-        supervisor = _Supervisor(nursery, actors, arguments, intensity, report)
+        supervisor = _Supervisor(nursery, actors, arguments, states, intensity, report)
         try:
             failure = await supervisor.watch()
         finally:
@@ -133,11 +168,13 @@ class _Supervisor:
         nursery: trio.Nursery,
         actors: Sequence[ActorSpec],
         arguments: Mapping[str, Mapping[str, object]],
+        states: Mapping[str, ActorState],
         intensity: RestartIntensity,
         report: Report,
     ) -> None:
         self._nursery = nursery
         self._arguments = arguments
+        self._states = states
         self._intensity = intensity
         self._report = report
         self._children = [_Child(actor) for actor in actors]
@@ -180,6 +217,7 @@ class _Supervisor:
                 await child.ended.wait()
             if not child.ended.is_set():
                 child.is_overdue = True
+                self._states[child.spec.name].condition = Condition.OVERDUE
                 self._report(Incident(f"actor {child.spec.name}", Happening.OVERDUE))
 
     async def _revive(self, first: int) -> CrashLoopError | None:
@@ -197,6 +235,7 @@ class _Supervisor:
         indices = [i for i in range(first, len(self._children)) if not self._children[i].is_finished]
         for index in indices:
             self._children[index] = _Child(self._children[index].spec)
+            self._states[self._children[index].spec.name].restarts += 1
         self._report(
             Incident(f"actor {cause.spec.name}", Happening.RESTARTED, fault_of(cause.error) if cause.error else None)
         )
@@ -211,14 +250,18 @@ class _Supervisor:
             await child.began.wait()
 
     async def _live(self, child: _Child) -> None:
+        state = self._states[child.spec.name]
+        state.condition = Condition.RUNNING
         child.began.set()
         try:
             with child.scope:
                 await child.spec.function(**self._arguments[child.spec.name])
         except Exception as error:  # noqa: BLE001  # the one place that must outlive any failure of an actor
             child.error = most_telling(error)
-            self._report(Incident(f"actor {child.spec.name}", Happening.FAILED, fault_of(child.error)))
+            state.failure = fault_of(child.error)
+            self._report(Incident(f"actor {child.spec.name}", Happening.FAILED, state.failure))
         finally:
+            state.condition = Condition.ENDED
             child.ended.set()
             self._one_ended.unpark_all()
 

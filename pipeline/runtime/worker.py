@@ -4,7 +4,6 @@ Its end of the trunk is its lifeline: the end of the stream, however it came abo
 not even turn, its parent kills it; if that one is gone, the kernel does.
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -19,10 +18,12 @@ from pipeline.runtime import graph, supervisor
 from pipeline.runtime.clock import HostClock
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
+from pipeline.runtime.lifeline import hold_lifeline
 from pipeline.runtime.links import Links, open_links
 from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, Trunk
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
+from pipeline.runtime.supervisor import ActorState
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
 
 BEAT_S: Final = 0.1
@@ -31,8 +32,6 @@ OUTAGE_EXIT: Final = 69
 """EX_UNAVAILABLE of sysexits.h: the child ends because the world outside (a sound server) is gone, not for a defect."""
 PARENT: Final = "main"
 """The process that starts the others, and in which the floor's owner lives."""
-
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 class Map(NamedTuple):
@@ -47,16 +46,6 @@ class Map(NamedTuple):
 
 Build = Callable[[bytes, Floor, Progress], Mapping[str, Mapping[str, object]]]
 """From the plan in `Begin`, the floor and the progress of this process to the edges and settings of the actors here."""
-
-
-def hold_lifeline(parent: int) -> None:
-    """End with the process `parent`, which started this one: not even its SIGKILL leaves an orphan.
-
-    Set by the child itself, because code between fork and exec is not safe in a parent with threads.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(0)
 
 
 def run(name: str, trunk_fd: int, parent: int, the_map: Map, build: Build) -> int:
@@ -79,7 +68,7 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
             leads=False, on_report=lambda _: None,
         )  # fmt: skip
         progress = Progress()
-        child = _Child(trunk, links, progress)
+        child = _Child(trunk, links, supervisor.new_states(actors), progress)
         arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor, progress))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
         async with trio.open_nursery() as nursery:
@@ -91,9 +80,10 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
 
 
 class _Child:
-    def __init__(self, trunk: Trunk, links: Links, progress: Progress) -> None:
+    def __init__(self, trunk: Trunk, links: Links, states: Mapping[str, ActorState], progress: Progress) -> None:
         self._trunk = trunk
         self._links = links
+        self._states = states
         self._progress = progress
         self.exit_code = 0
 
@@ -107,7 +97,7 @@ class _Child:
         """Run the actors until they end or the parent lets go."""
         self._tell(Ready())
         try:
-            await supervisor.run(actors, arguments, intensity=intensity, report=self._report)
+            await supervisor.run(actors, arguments, self._states, intensity=intensity, report=self._report)
         except SoundSystemHungError:
             await self._trunk.flush()
             os._exit(OUTAGE_EXIT)  # at once: whatever would be closed hangs
@@ -122,7 +112,8 @@ class _Child:
     async def beat(self) -> None:
         """Say that this process lives, for as long as it does."""
         while True:
-            self._tell(Beat(self._links.statistics(), self._progress.idle_s(trio.current_time())))
+            idle_s = self._progress.idle_s(trio.current_time())
+            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s))
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:

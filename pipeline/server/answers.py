@@ -7,12 +7,14 @@ from typing import Final
 from pipeline.realtime import events
 from pipeline.realtime.codec import ClientEventError
 from pipeline.server import work
-from pipeline.server.context import ask
+from pipeline.server.approvals import Approvals
 from pipeline.server.desk import Desk
 from pipeline.server.new_item import referenced_items
 from pipeline.server.rate_limit import RateLimit
-from pipeline.server.response import Ending, ResponseLife
+from pipeline.server.response import Brief, Ending, ResponseLife
 from pipeline.server.session_settings import response_audio
+from pipeline.server.tool_servers import ToolServers
+from pipeline.server.toolbox import Toolbox
 
 MAX_OUT_OF_BAND: Final = 8
 """Responses beside the conversation's own; one more is refused."""
@@ -24,20 +26,26 @@ class Answers:
     Args:
         desk: of the conversation.
         rate_limit: of its tokens.
+        servers: the tool servers it may use.
         on_rest: called with the moment at which the sound of the conversation's own response will have been played,
             when that response is done.
 
     Attributes:
         spoke: the assistant has been heard, so its voice can no longer change.
+        approvals: of calls of tool servers' tools.
         sounding_until_s: when the sound sent so far will have been played, if it began at once.
     """
 
-    def __init__(self, desk: Desk, rate_limit: RateLimit, *, on_rest: Callable[[float], None]) -> None:
+    def __init__(
+        self, desk: Desk, rate_limit: RateLimit, servers: ToolServers, *, on_rest: Callable[[float], None]
+    ) -> None:
         self._desk = desk
         self._rate_limit = rate_limit
         self._on_rest = on_rest
         self._conversation_id = desk.new_id("conv")
         self._active: dict[str, ResponseLife] = {}
+        self._servers = servers
+        self.approvals = Approvals(desk.items)
         self.spoke = False
         self.sounding_until_s = 0.0
 
@@ -61,6 +69,8 @@ class Answers:
         reads = self._items(params)
         read_ids = {item.id for item in reads}
         session = self._desk.session
+        tools = (session.tools if params.tools is None else params.tools) or []
+        self._servers.ask(params.tools or ())
         response = events.Response(
             id=self._desk.new_id("resp"),
             status="in_progress",
@@ -70,22 +80,25 @@ class Answers:
             audio=response_audio(session, params),
             metadata=params.metadata,
         )
-        question = partial(
-            ask,
+        brief = Brief(
             instructions=(session.instructions or "") if params.instructions is None else params.instructions,
-            tools=session.tools if params.tools is None else params.tools,
             tool_choice=params.tool_choice or session.tool_choice,
+            toolbox=partial(self._toolbox, tools, approvals=not out_of_band),
         )
-        life = ResponseLife(self._desk, response, reads, question, [each for each in awaited if each in read_ids])
+        waits_for = self._servers.awaited(tools).union(each for each in awaited if each in read_ids)
+        life = ResponseLife(self._desk, response, reads, brief, waits_for, self.approvals)
         self._active[life.id] = life
         life.create()
-        self._generate_if_ready(life)
+        if life.in_conversation:
+            for approved in self.approvals.take_approved():
+                life.call_approved(approved)
+        self._go_on(life)
 
     def words_known(self, item_id: str) -> None:
         """The words of a user's item are there; who waited for them goes on."""
         for response in self._waiting_for(item_id):
             response.waits_for.discard(item_id)
-            self._generate_if_ready(response)
+            self._go_on(response)
 
     def words_lost(self, item_id: str, message: str) -> None:
         """The words of a user's item will never be known; who waited for them fails."""
@@ -109,6 +122,23 @@ class Answers:
         if self.main is not None:
             self._end(self.main, "cancelled", "turn_detected")
 
+    def tool_answered(self, result: work.ToolAnswered | work.ToolFailed) -> None:
+        """A tool has answered or will not; nothing if the response was cancelled meanwhile."""
+        response = self._active.get(result.response_id)
+        if response is None:
+            return
+        match result:
+            case work.ToolAnswered(_, item_id, output):
+                response.answered(item_id, output)
+            case work.ToolFailed(_, item_id, error):
+                response.failed(item_id, error)
+        self._go_on(response)
+
+    def tools_known(self, result: work.ToolsListed | work.ListingFailed) -> None:
+        """A tool server has told what it has, or will not; who waited for it goes on."""
+        self._servers.settle(result)
+        self.words_known(result.item_id)
+
     def take(self, result: work.Generation) -> None:
         """Go on with what brain and voice have made; nothing if the response was cancelled meanwhile."""
         response = self._active.get(result.response_id)
@@ -125,7 +155,8 @@ class Answers:
                 response.arguments(text)
             case work.GenerationEnded():
                 response.is_generating = False
-                self._end(response, "completed")
+                response.pause()
+                self._go_on(response)
             case work.GenerationFailed(_, message, code):
                 response.is_generating = False
                 self._fail(response, message, code)
@@ -139,18 +170,24 @@ class Answers:
         begins_s = max(self._desk.now, self.sounding_until_s)
         self.sounding_until_s = begins_s + (response.audio_ms - before_ms) / 1000
 
-    def _generate_if_ready(self, response: ResponseLife) -> None:
-        if response.waits_for:
+    def _go_on(self, response: ResponseLife) -> None:
+        """Ask the brain, ask it again when tools have answered, or end: whatever is next, if anything can be."""
+        if response.is_busy:
             return
-        if wait_s := self._rate_limit.wait_s(self._desk.now):
+        if response.is_complete:
+            self._end(response, "completed")
+        elif wait_s := self._rate_limit.wait_s(self._desk.now):
             message = (
                 f"Rate limit reached on tokens per min: limit {self._rate_limit.limit}. Try again in {wait_s:.1f}s."
             )
             self._fail(response, message, "rate_limit_exceeded")
-            return
-        question = response.read()
-        response.is_generating = True
-        self._desk.put(work.Generate(response.id, question, response.spoken_as, response.speed))
+        else:
+            response.generate()
+
+    def _toolbox(self, tools: Iterable[events.Tool], *, approvals: bool) -> Toolbox:
+        """What a response may call; out of band nothing that needs an approval, for nobody would see the request."""
+        functions = [tool for tool in tools if tool.type == "function"]
+        return Toolbox(functions, self._servers.listed(tools), approvals=approvals)
 
     def _items(self, params: events.ResponseParams) -> list[events.Item]:
         """What a response reads: the conversation, or what its `input` names."""

@@ -23,7 +23,8 @@ from pipeline.server.desk import Desk, Output
 from pipeline.server.listening import Listening
 from pipeline.server.new_item import accepted_item
 from pipeline.server.rate_limit import RateLimit
-from pipeline.server.session_settings import check_response, input_format, turn_detection, updated
+from pipeline.server.session_settings import check_response, input_format, shown, turn_detection, updated
+from pipeline.server.tool_servers import ToolServers
 from pipeline.server.transcriptions import Settled, Transcriptions
 
 SESSION_EXPIRED_CODE: Final = 1001
@@ -54,7 +55,8 @@ class Conversation:
         self._cap_s = cap_s
         self._transcriptions = Transcriptions(self._desk)
         rate_limit = RateLimit(tokens_per_minute, expires_s - cap_s)
-        self._answers = Answers(self._desk, rate_limit, on_rest=self._rest)
+        self._servers = ToolServers(self._desk)
+        self._answers = Answers(self._desk, rate_limit, self._servers, on_rest=self._rest)
         self._listening = Listening(
             self._desk, self._transcriptions, on_speech=self._speech_started, on_settled=self._settled
         )
@@ -68,7 +70,8 @@ class Conversation:
         """The session begins."""
         self._desk.now = now
         self._listening.restart()
-        self._desk.put(events.SessionCreated(event_id=self._desk.event_id(), session=self.session))
+        self._desk.put(events.SessionCreated(event_id=self._desk.event_id(), session=shown(self.session)))
+        self._servers.ask(self.session.tools or ())
         return self._desk.taken()
 
     def next_deadline_s(self) -> float:
@@ -104,6 +107,10 @@ class Conversation:
                     self._settled(settled)
             case work.Tick():
                 self._tick(now)
+            case work.ToolsListed() | work.ListingFailed():
+                self._answers.tools_known(result)
+            case work.ToolAnswered() | work.ToolFailed():
+                self._answers.tool_answered(result)
             case _:
                 self._answers.take(result)
         return self._desk.taken()
@@ -161,13 +168,17 @@ class Conversation:
 
     def _update(self, update: events.Session) -> None:
         before = self.session
-        self._desk.session = updated(before, update, voice_locked=self._answers.spoke)
+        after = updated(before, update, voice_locked=self._answers.spoke)
+        self._servers.check(update.tools or ())
+        self._desk.session = after
         self._listening.use_settings(before)
-        self._desk.put(events.SessionUpdated(event_id=self._desk.event_id(), session=self.session))
+        self._desk.put(events.SessionUpdated(event_id=self._desk.event_id(), session=shown(self.session)))
+        self._servers.ask(update.tools or ())
 
     def _create_item(self, event: events.ConversationItemCreate) -> None:
         audio_format = input_format(self.session)
-        item, sound, has_words = accepted_item(event.item, self._desk.items, self._desk.new_id, audio_format)
+        requests = self._answers.approvals.open_requests
+        item, sound, has_words = accepted_item(event.item, self._desk.items, self._desk.new_id, audio_format, requests)
         assert item.id
         if item.id == self._listening.turn_item_id:
             message = f"Error adding item: an item with id '{item.id}' already exists."
@@ -185,6 +196,9 @@ class Conversation:
             settled = self._transcriptions.await_words(item.id, sound, audio_format, announced=False)
             if settled is not None:
                 self._settled(settled)
+        if item.type == "mcp_approval_response":
+            self._answers.approvals.decide(item)
+            self._call_approved()
 
     def _retrieve_item(self, item_id: str) -> None:
         entry = self._desk.items.find(item_id)
@@ -227,6 +241,13 @@ class Conversation:
     def _rest(self, from_s: float) -> None:
         """The conversation's own response is done; its sound ends at this moment."""
         self._listening.be_idle(from_s)
+        self._call_approved()
+
+    def _call_approved(self) -> None:
+        """Calls that were approved are made by the next response: by one of their own, if nobody is speaking."""
+        if self._answers.approvals.any_approved and self._answers.main is None and not self._listening.turn_item_id:
+            self._answers.create(events.ResponseParams(), self._transcriptions.awaited)
+            self._listening.be_busy()
 
     def _tick(self, now: float) -> None:
         if now >= self._listening.idle_at_s:

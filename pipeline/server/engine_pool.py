@@ -10,9 +10,10 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.realtime.events import AudioFormat
 from pipeline.server.audio_codec import decoded
-from pipeline.server.engines.interfaces import Ask, Brain, Engines, Piece, Recogniser, Voice, VoiceActivity
+from pipeline.server.engines.interfaces import Ask, Brain, Engines, Piece, Recogniser, Voice
 from pipeline.vocabulary.errors import ServiceBusyError
 
 T = TypeVar("T")

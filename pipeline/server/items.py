@@ -186,7 +186,7 @@ def count_tokens(text: str) -> int:
 def text_of(item: Item) -> str:
     """All words of an item, written and spoken."""
     words = (part.text or part.transcript or "" for part in item.content or [])
-    return " ".join(filter(None, words)) or item.output or item.arguments or ""
+    return " ".join(filter(None, words)) or item.output or item.arguments or item.reason or ""
 
 
 def pictures_of(item: Item) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 from pipeline.realtime import events
 from pipeline.realtime.codec import ClientEventError
 from pipeline.server import work
@@ -17,7 +18,6 @@ from pipeline.server.input_audio import InputAudioBuffer
 from pipeline.server.new_item import decoded_audio
 from pipeline.server.session_settings import endpointing, input_format, turn_detection
 from pipeline.server.transcriptions import Settled, Transcriptions, Utterance
-from pipeline.server.turn_detector import TurnDetector, TurnStarted, TurnStopped
 
 MAX_APPEND_BASE64: Final = 15 * 1024 * 1024
 """Bytes of base64 in one append, the protocol's limit."""

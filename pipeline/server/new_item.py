@@ -1,7 +1,7 @@
 """What a client may put into a conversation with `conversation.item.create`. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from pipeline.server.input_audio import MAX_BUFFER_MS
 from pipeline.server.items import Items, text_of
 from pipeline.server.settings_checks import unknown
 from pipeline.vocabulary.errors import ProtocolError
+
+T = TypeVar("T")
 
 MAX_ITEM_CHARACTERS: Final = 65_536
 """Text of one item: times the number of items it bounds the memory of a conversation at 32 MB."""
@@ -24,6 +26,7 @@ _FIELDS: Final = {
     "message": {"role", "content"},
     "function_call": {"call_id", "name", "arguments"},
     "function_call_output": {"call_id", "output"},
+    "mcp_approval_response": {"approval_request_id", "approve", "reason"},
 }
 """What an item of each type may have, beside what all have."""
 _FIELDS_OF_ALL: Final = {"type", "id", "object", "status"}
@@ -40,6 +43,13 @@ _PART_FIELDS: Final = {
 _TEXT_FIELDS: Final = {"type", "text"}
 
 
+class _Answerable(NamedTuple):
+    """What an item may be the answer to: ids of calls, and of requests for an approval."""
+
+    call_ids: Collection[str]
+    approval_requests: Collection[str]
+
+
 class Accepted(NamedTuple):
     """An item as it enters the conversation, its sound in the session's format, and whether its words are known."""
 
@@ -48,20 +58,28 @@ class Accepted(NamedTuple):
     has_words: bool
 
 
-def accepted_item(item: Item, items: Items, new_id: Callable[[str], str], audio_format: AudioFormat) -> Accepted:
-    """The item as it enters the conversation.
+def accepted_item(
+    item: Item,
+    items: Items,
+    new_id: Callable[[str], str],
+    audio_format: AudioFormat,
+    approval_requests: Collection[str],
+) -> Accepted:
+    """The item as it enters the conversation; `approval_requests` are those that it may answer.
 
     Raises:
         ClientEventError: naming the field that is missing or cannot be.
     """
-    sound = _check(item, "item", _call_ids(entry.item for entry in items), audio_format)
+    answerable = _Answerable(_call_ids(entry.item for entry in items), approval_requests)
+    sound = _check(item, "item", answerable, audio_format)
     has_words = all(part.transcript for part in item.content or [] if part.type == "input_audio")
     kept = [_kept(part) for part in item.content or []]
+    is_approval = item.type == "mcp_approval_response"  # of those the protocol knows neither
     accepted = msgspec.structs.replace(
         item,
         id=item.id or new_id("item"),
-        object="realtime.item",
-        status="completed",
+        object=None if is_approval else "realtime.item",
+        status=None if is_approval else "completed",
         content=kept if item.type == "message" else None,
     )
     return Accepted(accepted, sound, has_words)
@@ -83,7 +101,7 @@ def referenced_items(wanted: Sequence[Item], items: Items) -> list[Item]:
                 raise _invalid(f"{path}.id", f"There is no item with id '{item.id}'.")
             found.append(entry.item)
             continue
-        _check(item, path, calls | _call_ids(found), PCM)
+        _check(item, path, _Answerable(calls | _call_ids(found), ()), PCM)
         for number, part in enumerate(item.content or []):
             if part.type == "input_audio":  # its words would have to be found first, for an item nobody has
                 _require(part.transcript, f"{path}.content[{number}].transcript")
@@ -108,7 +126,7 @@ def decoded_audio(audio: str, param: str) -> bytes:
         raise ClientEventError("invalid_value", f"Invalid '{param}'. Expected base64-encoded audio.", param) from None
 
 
-def _check(item: Item, path: str, call_ids: Collection[str], audio_format: AudioFormat) -> bytes:
+def _check(item: Item, path: str, answerable: _Answerable, audio_format: AudioFormat) -> bytes:
     """The item's sound."""
     sound = b""
     match item.type:
@@ -119,11 +137,16 @@ def _check(item: Item, path: str, call_ids: Collection[str], audio_format: Audio
             _require(item.arguments, f"{path}.arguments")
         case "function_call_output":
             _require(item.output, f"{path}.output")
-            if _require(item.call_id, f"{path}.call_id") not in call_ids:
+            if _require(item.call_id, f"{path}.call_id") not in answerable.call_ids:
                 message = f"Tool call ID '{item.call_id}' not found in conversation."
                 raise ClientEventError("invalid_tool_call_id", message, f"{path}.call_id")
+        case "mcp_approval_response":
+            _require(item.approve, f"{path}.approve")
+            if _require(item.approval_request_id, f"{path}.approval_request_id") not in answerable.approval_requests:
+                message = f"There is no open request with id '{item.approval_request_id}'."
+                raise _invalid(f"{path}.approval_request_id", message)
         case _:
-            supported = "'message', 'function_call' and 'function_call_output'"
+            supported = "'message', 'function_call', 'function_call_output' and 'mcp_approval_response'"
             raise _invalid(f"{path}.type", f"Supported values are: {supported}.")
     _refuse_foreign(item, _FIELDS[item.type] | _FIELDS_OF_ALL, path)
     if len(text_of(item)) > MAX_ITEM_CHARACTERS:
@@ -181,7 +204,7 @@ def _call_ids(items: Iterable[Item]) -> set[str]:
     return {item.call_id for item in items if item.type == "function_call" and item.call_id}
 
 
-def _require(value: str | None, path: str) -> str:
+def _require(value: T | None, path: str) -> T:
     if value is None:
         raise _missing(path)
     return value

@@ -1,5 +1,7 @@
 """The items a response makes, one at a time: a message that is spoken or written, or a function call. Pure.
 
+What it makes of the tools of tool servers is in `mcp_output_items.py`.
+
 Each begins, grows by deltas, and ends with the events that close it, in the order of the protocol. An item of the
 conversation is told there as well (`conversation.item.added` and `.done`); one that is out of band is not.
 """
@@ -45,8 +47,8 @@ class Place(NamedTuple):
     in_conversation: bool
 
 
-class _OutputItem:
-    """What both kinds share."""
+class OutputItem:
+    """What all kinds share."""
 
     def __init__(self, desk: Desk, place: Place, item: Item) -> None:
         self._desk = desk
@@ -91,7 +93,7 @@ class _OutputItem:
         return {**self._output(), "item_id": self.id}
 
 
-class MessageOutput(_OutputItem):
+class MessageOutput(OutputItem):
     """A message of the assistant: words, and their sound if there is a format for it."""
 
     def __init__(self, desk: Desk, place: Place, spoken_as: AudioFormat | None) -> None:
@@ -150,7 +152,7 @@ class MessageOutput(_OutputItem):
         return {**self._part(), "content_index": 0}
 
 
-class CallOutput(_OutputItem):
+class CallOutput(OutputItem):
     """A function call; `text` are its arguments."""
 
     audio_ms = 0.0

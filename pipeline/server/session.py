@@ -4,26 +4,31 @@ from typing import Final
 
 import trio
 
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.realtime.codec import ClientEventError, decode_client, encode
+from pipeline.realtime.events import Event
 from pipeline.server.audio_codec import Decoder
 from pipeline.server.audio_format import bytes_per_ms
 from pipeline.server.conversation import Conversation
 from pipeline.server.desk import Output
 from pipeline.server.engine_pool import EnginePool
-from pipeline.server.engines.interfaces import VoiceActivity
 from pipeline.server.generation import generate
 from pipeline.server.outbox import Outbox
+from pipeline.server.tool_work import ToolWork
 from pipeline.server.websocket import Disconnected, WebSocket
 from pipeline.server.work import (
+    CallTool,
     Detect,
     Generate,
     Hangup,
     Heard,
+    ListTools,
     Recognise,
     Recognised,
     RecognitionFailed,
     RestartDetection,
     Result,
+    StopCalling,
     StopGenerating,
     StopRecognising,
     Tick,
@@ -54,6 +59,7 @@ class Session:
         self._undetected: list[Detect] = []
         self._generations: dict[str, trio.CancelScope] = {}
         self._recognitions: dict[int, trio.CancelScope] = {}
+        self._tool_work = ToolWork(self._report)
         self._armed_for_s = 0.0
         self._rearm = trio.Event()
         self._workers: trio.Nursery | None = None
@@ -130,7 +136,6 @@ class Session:
         self._perform(self._conversation.work_done(result, trio.current_time()))
 
     def _perform(self, outputs: list[Output]) -> None:
-        assert self._workers is not None
         for output in outputs:
             match output:
                 case Detect():
@@ -138,22 +143,32 @@ class Session:
                 case RestartDetection():
                     self._undetected.clear()
                     self._activity = self._decoder = None
-                case Recognise():
-                    self._recognitions[output.utterance] = trio.CancelScope()
-                    self._workers.start_soon(self._recognise, output)
-                case StopRecognising():
-                    self._recognitions[output.utterance].cancel()
-                case Generate():
-                    self._generations[output.response_id] = trio.CancelScope()
-                    self._workers.start_soon(self._generate, output)
-                case StopGenerating():
-                    self._generations[output.response_id].cancel()
                 case Hangup():
                     self._hang_up(output)
-                case _:
+                case Event():
                     self._tell(encode(output))
+                case _:
+                    self._begin_or_stop(output)
         if self._conversation.next_deadline_s() != self._armed_for_s:
             self._rearm.set()
+
+    def _begin_or_stop(
+        self, wanted: Recognise | StopRecognising | Generate | StopGenerating | ListTools | CallTool | StopCalling
+    ) -> None:
+        assert self._workers is not None
+        match wanted:
+            case Recognise():
+                self._recognitions[wanted.utterance] = trio.CancelScope()
+                self._workers.start_soon(self._recognise, wanted)
+            case StopRecognising():
+                self._recognitions[wanted.utterance].cancel()
+            case Generate():
+                scope = self._generations[wanted.response_id] = trio.CancelScope()
+                self._workers.start_soon(self._generate, wanted, scope)
+            case StopGenerating():
+                self._generations[wanted.response_id].cancel()
+            case ListTools() | CallTool() | StopCalling():
+                self._tool_work.perform(wanted, self._workers)
 
     def _tell(self, message: str) -> None:
         if self._hangup is None and not self._outbox.put(message):
@@ -174,7 +189,8 @@ class Session:
                 self._report(Recognised(wanted.utterance, text))
         del self._recognitions[wanted.utterance]
 
-    async def _generate(self, wanted: Generate) -> None:
-        with self._generations[wanted.response_id]:
+    async def _generate(self, wanted: Generate, scope: trio.CancelScope) -> None:
+        with scope:
             await generate(wanted, self._engines, self._report)
-        del self._generations[wanted.response_id]
+        if self._generations[wanted.response_id] is scope:  # else its last word has led to the next round
+            del self._generations[wanted.response_id]

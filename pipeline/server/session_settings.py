@@ -26,6 +26,7 @@ from pipeline.realtime.events import (
 )
 from pipeline.server.audio_format import PCM
 from pipeline.server.settings_checks import check_response_params, check_session, invalid
+from pipeline.server.tool_settings import without_secrets
 
 DEFAULT_INSTRUCTIONS: Final = "You are a helpful voice assistant. Answer in one or two short sentences."
 
@@ -86,6 +87,13 @@ def default_transcription_session() -> Session:
         ),
         include=None,
     )
+
+
+def shown(session: Session) -> Session:
+    """The session as clients are shown it: what opens its tool servers stays here."""
+    if session.tools is None:
+        return session
+    return msgspec.structs.replace(session, tools=[without_secrets(tool) for tool in session.tools])
 
 
 def input_settings(session: Session) -> AudioInput:

@@ -14,13 +14,12 @@ from pipeline.realtime.events import (
     ResponseAudio,
     ResponseParams,
     Session,
-    Tool,
-    ToolChoice,
     Transcription,
     TurnDetection,
 )
 from pipeline.server.audio_format import FORMATS
 from pipeline.server.settings_shapes import check_shapes
+from pipeline.server.tool_settings import check_tool_choice, check_tools
 
 LANGUAGE: Final = "en"
 """The only one the recogniser knows."""
@@ -33,13 +32,11 @@ MIN_IDLE_TIMEOUT_MS: Final = 5_000
 MAX_IDLE_TIMEOUT_MS: Final = 30_000
 MIN_SPEED: Final = 0.25
 MAX_SPEED: Final = 1.5
-MAX_TOOLS: Final = 128
 MAX_INSTRUCTIONS_CHARACTERS: Final = 100_000
 """Several times what the service's models can read."""
 
 
 _OF_A_TRANSCRIPTION: Final = {"type", "id", "object", "expires_at", "audio", "include"}
-_OF_A_FUNCTION: Final = {"type", "name", "description", "parameters"}
 
 
 def invalid(path: str, message: str) -> ClientEventError:
@@ -92,8 +89,8 @@ def _check_answers(settings: Session | ResponseParams, path: str) -> None:
     if len(settings.instructions or "") > MAX_INSTRUCTIONS_CHARACTERS:
         message = f"Invalid '{path}.instructions': at most {MAX_INSTRUCTIONS_CHARACTERS} characters."
         raise ClientEventError("string_above_max_length", message, f"{path}.instructions")
-    _check_tools(settings.tools or [], f"{path}.tools")
-    _check_tool_choice(settings.tool_choice, f"{path}.tool_choice")
+    check_tools(settings.tools or [], f"{path}.tools")
+    check_tool_choice(settings.tool_choice, f"{path}.tool_choice")
     check_shapes(settings, path)
 
 
@@ -122,30 +119,6 @@ def _check_max_output_tokens(limit: int | str | None, path: str) -> None:
 def _check_metadata(metadata: dict[str, str]) -> None:
     if len(metadata) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in metadata.items()):
         raise invalid("response.metadata", "At most 16 pairs, keys of 64 and values of 512 characters.")
-
-
-def _check_tools(tools: Sequence[Tool], path: str) -> None:
-    if len(tools) > MAX_TOOLS:
-        raise invalid(path, f"At most {MAX_TOOLS} tools.")
-    for index, tool in enumerate(tools):
-        here = f"{path}[{index}]"
-        if tool.type != "function":
-            raise invalid(f"{here}.type", "This server supports 'function'; it calls no tool servers itself.")
-        for name in tool.__struct_fields__:
-            if name not in _OF_A_FUNCTION and getattr(tool, name) is not None:
-                raise unknown(f"{here}.{name}")
-        if not tool.name:
-            raise ClientEventError(
-                "missing_required_parameter", f"Missing required parameter: '{here}.name'.", f"{here}.name"
-            )
-
-
-def _check_tool_choice(choice: str | ToolChoice | None, path: str) -> None:
-    if isinstance(choice, ToolChoice):
-        if choice.type != "function" or not choice.name or choice.server_label is not None:
-            raise invalid(path, "Expected {'type': 'function', 'name': ...}.")
-    elif choice not in {None, "auto", "none", "required"}:
-        raise invalid(path, "Supported values are: 'auto', 'none', 'required' and a function.")
 
 
 def _check_input(settings: AudioInput | None) -> None:

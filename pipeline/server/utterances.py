@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from pipeline.server.turn_detector import TurnDetector, TurnStarted, TurnStopped
+from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 
 THRESHOLD: Final = 0.5
 PREFIX_PADDING_MS: Final = 300

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipeline.realtime.events import AudioFormat
+from pipeline.realtime.events import AudioFormat, Json, Tool
 from pipeline.server.engines.interfaces import Ask
 
 
@@ -50,6 +50,29 @@ class StopGenerating(NamedTuple):
     response_id: str
 
 
+class ListTools(NamedTuple):
+    """Ask this tool server what it has; answered by `ToolsListed` or `ListingFailed`."""
+
+    item_id: str
+    server: Tool
+
+
+class CallTool(NamedTuple):
+    """Call a tool of this server with these arguments (JSON text); answered by `ToolAnswered` or `ToolFailed`."""
+
+    response_id: str
+    item_id: str
+    server: Tool
+    name: str
+    arguments: str
+
+
+class StopCalling(NamedTuple):
+    """The answer to this call is not wanted any more."""
+
+    item_id: str
+
+
 class Hangup(NamedTuple):
     """Close the socket after everything said so far."""
 
@@ -57,7 +80,8 @@ class Hangup(NamedTuple):
     reason: str
 
 
-Effect = Detect | RestartDetection | Recognise | StopRecognising | Generate | StopGenerating | Hangup
+ToolWork = ListTools | CallTool | StopCalling
+Effect = Detect | RestartDetection | Recognise | StopRecognising | Generate | StopGenerating | ToolWork | Hangup
 
 
 class Heard(NamedTuple):
@@ -123,9 +147,39 @@ class GenerationFailed(NamedTuple):
     code: str = "server_error"
 
 
+class ToolsListed(NamedTuple):
+    """What a tool server has, each tool as an item of the conversation shows it (`name`, `input_schema`, ...)."""
+
+    item_id: str
+    tools: list[Json]
+
+
+class ListingFailed(NamedTuple):
+    """The tool server gave no list."""
+
+    item_id: str
+
+
+class ToolAnswered(NamedTuple):
+    """What a tool has answered."""
+
+    response_id: str
+    item_id: str
+    output: str
+
+
+class ToolFailed(NamedTuple):
+    """A tool has not answered; `error` is what the call's item shows."""
+
+    response_id: str
+    item_id: str
+    error: Json
+
+
 class Tick(NamedTuple):
     """The deadline the conversation asked for has come."""
 
 
 Generation = GeneratedText | GeneratedAudio | GeneratedCall | GeneratedArguments | GenerationEnded | GenerationFailed
-Result = Heard | Recognised | RecognitionFailed | Generation | Tick
+ToolResult = ToolsListed | ListingFailed | ToolAnswered | ToolFailed
+Result = Heard | Recognised | RecognitionFailed | Generation | ToolResult | Tick

@@ -6,6 +6,7 @@ TalkwireError
 ├── AudioFileError          stop     a WAV cannot be read or written                             exit 2
 ├── NothingHeardError       stop     the input held no speech                                    exit 3
 ├── AlreadyRunningError     stop     the port or the lock is taken                               exit 75
+├── NoDaemonError           stop     nobody answers on the control socket                        exit 3
 ├── CrashLoopError          stop     restart intensity exceeded                                  exit 70
 ├── ConnectionLostError     retry    network, handshake, close frame or silence on the line
 ├── ServiceBusyError        retry    429 or 5xx; carries `retry_after_s`
@@ -114,6 +115,12 @@ class AlreadyRunningError(TalkwireError):
     """The port or the lock is taken."""
 
     exit_code = 75
+
+
+class NoDaemonError(TalkwireError):
+    """Nobody answers on the control socket, or not in time."""
+
+    exit_code = 3
 
 
 class CrashLoopError(TalkwireError):

@@ -7,6 +7,8 @@ import msgspec
 RATE_HZ: Final = 24_000
 """The one rate inside talkwire: what the Realtime wire speaks; devices with another rate resample at their edge."""
 BYTES_PER_MS: Final = RATE_HZ // 1000 * 2
+PRE_ROLL_MS: Final = 300.0
+"""Sound before the local detector opened that belongs to the utterance: what a detector needs to be sure of itself."""
 
 
 class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
@@ -18,6 +20,8 @@ class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
         pcm: s16le mono at RATE_HZ, 20 to 40 ms.
         ends_turn: push-to-talk was released, or a finite input ended while it was held: commit after this frame.
         epoch: counts the lives of the process that captures; a gap between two of them was lost with the older one.
+        speech: the local detector hears speech. It is late by nature, and no frame waits for it: an utterance begins
+            PRE_ROLL_MS before its first frame with this flag.
     """
 
     seq: int
@@ -25,6 +29,7 @@ class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
     pcm: bytes
     ends_turn: bool = False
     epoch: int = 0
+    speech: bool = False
 
     @property
     def duration_ms(self) -> float:
@@ -41,6 +46,7 @@ class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
     duration_ms: float
     ends_turn: bool = False
     epoch: int = 0
+    speech: bool = False
 
 
 class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):

@@ -28,13 +28,22 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 class InputReady(Signal, frozen=True):
-    """Capture has started, perhaps again, and waits to be told whether to listen."""
+    """Capture has started, perhaps again, and waits to be told whether to listen.
+
+    `voice_activity` names the detector it has.
+    """
+
+    voice_activity: str
 
 
 class InputOpened(Signal, frozen=True):
     """The microphone is open."""
 
     name: str
+
+
+class InputClosed(Signal, frozen=True):
+    """The microphone was closed as told: nothing more is captured."""
 
 
 class InputEnded(Signal, frozen=True):
@@ -55,7 +64,19 @@ class SpeechEnd(Signal, frozen=True):
     at_s: float
 
 
-Activity = InputReady | InputOpened | InputEnded | InputFailed | SpeechEnd
+class VoiceBegan(Signal, frozen=True):
+    """The local detector hears speech, which began at `at_s` (host clock), pre-roll included."""
+
+    at_s: float
+
+
+class VoiceEnded(Signal, frozen=True):
+    """The local detector's speech ended at `at_s` (host clock), or the microphone was closed then."""
+
+    at_s: float
+
+
+Activity = InputReady | InputOpened | InputClosed | InputEnded | InputFailed | SpeechEnd | VoiceBegan | VoiceEnded
 
 
 # playback → session (links `heard`, `flushed`)
@@ -170,6 +191,14 @@ class ReleaseTalk(Signal, frozen=True):
     """Push-to-talk key up."""
 
 
+class Mute(Signal, frozen=True):
+    """Close the microphone until it is unmuted; what is being said is not answered."""
+
+
+class Unmute(Signal, frozen=True):
+    """Open the microphone again."""
+
+
 class Adopt(Signal, frozen=True):
     """Go on with these settings, which differ from the ones before only in what the session decides with."""
 
@@ -180,7 +209,7 @@ class Stop(Signal, frozen=True):
     """Hang up and end."""
 
 
-Command = PressTalk | ReleaseTalk | Adopt | Stop
+Command = PressTalk | ReleaseTalk | Mute | Unmute | Adopt | Stop
 
 
 # the daemon → the world: one JSON object per line, `event` names the kind (design §9, control protocol)
@@ -196,6 +225,7 @@ class CallState(StrEnum):
     THINKING = "thinking"
     SPEAKING = "speaking"
     RECONNECTING = "reconnecting"
+    MUTED = "muted"
     ERROR = "error"
 
 
@@ -231,6 +261,13 @@ class FaultNotice(Notice, frozen=True):
 
     fault: Fault
     retry_in_s: float | None
+
+
+class VoiceNotice(Notice, frozen=True):
+    """The local detector began or ceased to hear speech, at `at_s`; whether the service agrees is another matter."""
+
+    active: bool
+    at_s: float
 
 
 class ReloadNotice(Notice, frozen=True):
@@ -269,5 +306,12 @@ class FinishedNotice(Notice, frozen=True):
 
 
 AnyNotice = (
-    StateNotice | TranscriptNotice | TimelineNotice | FaultNotice | ReloadNotice | OmittedNotice | FinishedNotice
+    StateNotice
+    | TranscriptNotice
+    | TimelineNotice
+    | FaultNotice
+    | VoiceNotice
+    | ReloadNotice
+    | OmittedNotice
+    | FinishedNotice
 )

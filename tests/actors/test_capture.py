@@ -3,18 +3,31 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from pipeline.actors.capture import capture
+from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.interfaces import InputBlock
-from pipeline.edges.pacing import Sound
-from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal
+from pipeline.edges.pacing import Sound, silence
+from pipeline.edges.synthetic import SyntheticMicrophone, counter_signal, tone
 from pipeline.runtime.local_link import LocalLink
 from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, Verdict
-from pipeline.vocabulary.frames import AudioFrame
-from pipeline.vocabulary.signals import InputEnded, InputFailed, InputOpened, InputReady, Listen, SpeechEnd, Talk
+from pipeline.vocabulary.frames import PRE_ROLL_MS, AudioFrame
+from pipeline.vocabulary.signals import (
+    InputClosed,
+    InputEnded,
+    InputFailed,
+    InputOpened,
+    InputReady,
+    Listen,
+    SpeechEnd,
+    Talk,
+    VoiceBegan,
+    VoiceEnded,
+)
 
 Link = Callable[[], LocalLink[Any]]
 
@@ -46,7 +59,10 @@ def begin(
 ) -> tuple[LocalLink[Any], LocalLink[Any], LocalLink[Any]]:
     """Start a capture; its frames, its activity and the commands it obeys."""
     frames, activity, commands = link(), link(), link()
-    run = partial(capture, device=microphone, frame_ms=20, push_to_talk=push_to_talk, progress=Progress())
+    run = partial(
+        capture, device=microphone, detector=Detector("level", level), frame_ms=20,
+        push_to_talk=push_to_talk, progress=Progress(),
+    )  # fmt: skip
     actors.start_soon(run, frames.sender, activity.sender, commands.receiver)
     return frames, activity, commands
 
@@ -167,3 +183,125 @@ async def test_a_press_shorter_than_a_block_still_carries_its_end(
     await trio.sleep(0.5)
     [only] = await received(frames, 1)
     assert only.ends_turn
+
+
+async def changes(activity: LocalLink[Any], count: int) -> list[Any]:
+    """So many signals of voice activity and closing, leaving out the others."""
+    found: list[Any] = []
+    while len(found) < count:
+        value = await activity.receiver.receive()
+        if isinstance(value, VoiceBegan | VoiceEnded | InputClosed | InputEnded):
+            found.append(value)
+    return found
+
+
+async def test_speech_is_told_from_its_pre_roll_to_its_last_sound_and_marked_on_frames(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SyntheticMicrophone([silence(1.0), tone(1.0), silence(1.5)])
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    start_s = trio.current_time()
+    commands.sender.send_nowait(Listen(on=True))
+    began, ended, end = await changes(activity, 3)
+    assert isinstance(began, VoiceBegan)
+    assert isinstance(ended, VoiceEnded)
+    assert isinstance(end, InputEnded)
+    assert 1.0 - PRE_ROLL_MS / 1000 <= began.at_s - start_s <= 1.1 - PRE_ROLL_MS / 1000
+    assert 2.0 <= ended.at_s - start_s <= 2.2
+    heard: list[AudioFrame] = await received(frames, end.captured_frames)
+    marked = [frame.captured_s - start_s for frame in heard if frame.speech]
+    assert "".join("x" if frame.speech else " " for frame in heard).strip() == "x" * len(marked), "without a gap"
+    assert marked[0] * 1000 == pytest.approx((began.at_s - start_s) * 1000 + PRE_ROLL_MS, abs=20)
+    assert marked[-1] - (ended.at_s - start_s) == pytest.approx(0.5, abs=0.041)
+
+
+async def test_speech_that_the_closing_of_the_device_cuts_off_ends_there(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SyntheticMicrophone([silence(0.5), tone(60)])
+    _frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(1)
+    closed_s = trio.current_time()
+    commands.sender.send_nowait(Listen(on=False))
+    began, ended, closed = await changes(activity, 3)
+    assert isinstance(began, VoiceBegan)
+    assert ended.at_s == pytest.approx(closed_s, abs=0.021)
+    assert closed == InputClosed()
+
+
+class SlowMicrophone:
+    """Takes its time to open and to close, and notices when it is asked twice at once."""
+
+    name = "slow:"
+
+    def __init__(self) -> None:
+        self.open_now = 0
+        self.openings = 0
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        self.open_now += 1
+        self.openings += 1
+        assert self.open_now == 1, "it is open already"
+
+        async def blocks() -> AsyncGenerator[InputBlock, None]:
+            while True:
+                await trio.sleep(frame_ms / 1000)
+                yield InputBlock(bytes(frame_ms * 48), trio.current_time())
+
+        try:
+            await trio.sleep(0.05)
+            yield blocks()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.05)
+            self.open_now -= 1
+
+
+async def test_however_often_it_is_muted_and_unmuted_two_openings_never_overlap_and_the_last_word_counts(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SlowMicrophone()
+    _frames, _activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    for step in range(50):
+        commands.sender.send_nowait(Listen(on=step % 2 == 0))
+        await trio.sleep(0.02)
+    await trio.sleep(1)
+    assert microphone.open_now == 0
+    commands.sender.send_nowait(Listen(on=True))
+    commands.sender.send_nowait(Listen(on=False))
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(1)
+    assert microphone.open_now == 1
+    assert microphone.openings > 5
+
+
+async def test_a_key_released_as_the_device_closes_ends_no_later_talk(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SyntheticMicrophone([counter_signal(60)])
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=True)
+    for command in (Listen(on=True), Talk(on=True)):
+        commands.sender.send_nowait(command)
+    await trio.sleep(0.5)
+    for command in (Talk(on=False), Listen(on=False)):
+        commands.sender.send_nowait(command)
+    await trio.sleep(0.5)
+    sent = frames.receiver.statistics().sent
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(0.5)
+    assert frames.receiver.statistics().sent == sent
+
+
+async def test_a_recording_that_has_played_out_is_not_played_again(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = SyntheticMicrophone([counter_signal(0.1)])
+    frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    assert await changes(activity, 1) == [InputEnded(5)]
+    commands.sender.send_nowait(Listen(on=False))
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(1)
+    assert frames.receiver.statistics().sent == 5

@@ -37,11 +37,11 @@ async def decoded(actors: trio.Nursery, link: Link, packets: list[ReplyPacket]) 
 async def test_a_frame_becomes_an_append_event(autojump_clock: MockClock, actors: trio.Nursery, link: Link) -> None:
     inbox, outbox = link(), link()
     actors.start_soon(encoder, inbox.receiver, outbox.sender)
-    inbox.sender.send_nowait(AudioFrame(7, 1.5, b"\1\2" * 480, ends_turn=True))
+    inbox.sender.send_nowait(AudioFrame(7, 1.5, b"\1\2" * 480, ends_turn=True, epoch=3, speech=True))
     encoded: EncodedFrame = await outbox.receiver.receive()
     event = json.loads(encoded.message)
     assert event == {"type": "input_audio_buffer.append", "audio": base64.b64encode(b"\1\2" * 480).decode()}
-    assert (encoded.seq, encoded.captured_s, encoded.duration_ms, encoded.ends_turn) == (7, 1.5, 20.0, True)
+    assert encoded == EncodedFrame(7, 1.5, encoded.message, 20.0, ends_turn=True, epoch=3, speech=True)
 
 
 async def test_packets_of_any_size_become_blocks_without_losing_a_sample(

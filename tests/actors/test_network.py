@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.network import GARBAGE_MAX, network
+from pipeline.core.ledger import Ledger
 from pipeline.core.overflow import Hold, Overflow
 from pipeline.edges.websocket import QUEUE
 from pipeline.realtime import events as ev
@@ -30,8 +31,20 @@ class Rig:
         self.uplink, self.intents, self.service, self.reply = link(), link(), link(), reply
         self.realtime = realtime
         self.seq = 0
-        run = partial(network, connector=realtime.connector, floor=floor)
-        nursery.start_soon(run, self.uplink.receiver, self.intents.receiver, self.reply.sender, self.service.sender)
+        self.ledger = Ledger()
+        self.scope = trio.CancelScope()
+        self._network = partial(network, connector=realtime.connector, floor=floor, ledger=self.ledger)
+        self._nursery = nursery
+        self.start()
+
+    def start(self) -> None:
+        """Start an incarnation of the actor; `scope` ends it."""
+        self.scope = trio.CancelScope()
+        self._nursery.start_soon(self._live, self.scope)
+
+    async def _live(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._network(self.uplink.receiver, self.intents.receiver, self.reply.sender, self.service.sender)
 
     def asks(self, intent: ex.Intent) -> None:
         self.intents.sender.send_nowait(intent)
@@ -159,6 +172,31 @@ async def test_too_little_talk_is_cleared_instead_of_committed(autojump_clock: M
     rig.captures(4, ends_turn=True)
     await trio.sleep(0.1)
     assert wire.types()[-1] == "input_audio_buffer.clear"
+
+
+async def test_talk_that_was_cleared_does_not_count_for_the_next(autojump_clock: MockClock, rig: Rig) -> None:
+    wire = await rig.open()
+    rig.captures(10)
+    await trio.sleep(0.1)
+    rig.asks(ex.Send(1, ev.InputAudioBufferClear()))
+    await trio.sleep(0.1)
+    rig.captures(2, ends_turn=True)
+    await trio.sleep(0.1)
+    assert wire.types()[-3:] == ["input_audio_buffer.append"] * 2 + ["input_audio_buffer.clear"]
+
+
+async def test_what_was_captured_and_not_sent_outlives_the_actor(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.open()
+    rig.captures(2)
+    await trio.sleep(0.1)
+    rig.scope.cancel()
+    await rig.told()
+    rig.start()
+    rig.captures(3)
+    wire = await rig.open(2)
+    await trio.sleep(0.1)
+    assert numbers(wire) == [2, 3, 4]
+    assert rig.ledger.books() == {"captured": 5, "sent": 5, "spooled": 0}
 
 
 async def test_replies_are_numbered_and_their_first_sound_is_told_once(autojump_clock: MockClock, rig: Rig) -> None:

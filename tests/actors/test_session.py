@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.session import session
+from pipeline.core.devices import Devices
 from pipeline.core.session import Session, SessionPlan
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
@@ -44,7 +45,7 @@ class Rig:
         ports: dict[str, Any] = {
             name: link.receiver if name in receiving else link.sender for name, link in self.links.items()
         }
-        machine = partial(Session, plan, Random(1))
+        machine = partial(Session, plan, Random(1), Devices())
         await session(**ports, machine=machine, floor=self.floor, notify=self.notices.append, commands=self)
 
     async def answer_token(self) -> sg.TokenAsk:

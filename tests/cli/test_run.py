@@ -1,7 +1,9 @@
 """Who steers the call that `talkwire run` holds, and what it says at the end."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
@@ -10,12 +12,19 @@ import trio.testing
 from pipeline.cli import run as run_module
 from pipeline.cli.notices import NoticePrinter, json_line
 from pipeline.cli.run import Daemon, Operator
+from pipeline.edges.control_socket import ControlSocket, open_control_socket
 from pipeline.edges.interfaces import CommandSource
 from pipeline.runtime.health import Health
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import NothingHeardError
 from pipeline.vocabulary.settings import Settings
 from pipeline.vocabulary.signals import Command, FinishedNotice, Notice, PressTalk, ReleaseTalk, Secret, Stop
+
+
+@pytest.fixture
+def control() -> Iterator[ControlSocket]:
+    with TemporaryDirectory() as folder, open_control_socket(Path(folder)) as opened:
+        yield opened
 
 
 class Keys:
@@ -47,6 +56,7 @@ async def test_a_call_that_heard_nothing_says_so(
     heard: bool,  # noqa: FBT001 - a parameter of the test
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    control: ControlSocket,
 ) -> None:
     async def endpoint(
         settings: Settings,
@@ -55,14 +65,17 @@ async def test_a_call_that_heard_nothing_says_so(
         notify: Callable[[Notice], None],
         commands: CommandSource,
         health: Health,
+        control: ControlSocket,
     ) -> None:
-        assert (settings, key, commands, health) == (given, None, operator, daemon.health)
+        assert (settings, key, health, control) == (given, None, daemon.health, daemon_control)
+        async with aclosing(commands.commands()) as given_commands:
+            assert await anext(given_commands) == PressTalk()
         notify(FinishedNotice(0, heard_speech=heard, frames={}))
         await trio.lowlevel.checkpoint()
 
-    given, operator = load(), Operator()
+    given, daemon_control = load(), control
     monkeypatch.setattr(run_module, "run_endpoint", endpoint)
-    daemon = Daemon(given, load, None, NoticePrinter(json_line), operator)
+    daemon = Daemon(given, load, None, NoticePrinter(json_line), control)
     if heard:
         await daemon.hold(Keys())
     else:

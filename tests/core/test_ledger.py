@@ -76,3 +76,10 @@ def test_captured_is_always_the_sum(steps: list[tuple[str, int]]) -> None:
             ledger.add(frame(seq, now), now)
         books = ledger.books()
         assert books.pop("captured") == sum(books.values()) == seq + 1
+
+
+def test_frames_of_speech_are_counted_whatever_becomes_of_them() -> None:
+    ledger = Ledger(keep_s=1.0)
+    for seq, speech in enumerate([False, True, True, False]):
+        ledger.add(EncodedFrame(seq, seq * 10.0, "message", 20.0, speech=speech), seq * 10.0)
+    assert ledger.speech_frames == 2

@@ -7,6 +7,7 @@ import pytest
 from pipeline.core import effects as fx
 from pipeline.core import line as ln
 from pipeline.core import turn as tn
+from pipeline.core.devices import Devices
 from pipeline.core.line import DRAIN_S, LINE, SECRETS_REFUSED_MAX, Line, LineMachine
 from pipeline.core.machine import mermaid
 from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, Session, SessionPlan
@@ -16,9 +17,11 @@ from pipeline.realtime import exchange as ex
 from pipeline.realtime.session_config import session_update, without_voice
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.configuration import load
+from pipeline.vocabulary.control import DeviceState, DeviceStatus
 from pipeline.vocabulary.errors import (
     ConnectionLostError,
     CredentialExpiredError,
+    DeviceError,
     Fault,
     MissingTransitionError,
     Verdict,
@@ -34,11 +37,12 @@ LOST = ConnectionLostError("gone", cause="reset").fault()
 class Script:
     """Drives one session and remembers what it decided."""
 
-    def __init__(self, *, push_to_talk: bool = False, hands_free: bool = False) -> None:
+    def __init__(self, *, push_to_talk: bool = False, hands_free: bool = False, devices: Devices | None = None) -> None:
         plan = SessionPlan(
             update=UPDATE, push_to_talk=push_to_talk, hands_free=hands_free, volume=1.0, service=SERVICE, retry=RETRY,
         )  # fmt: skip
-        self.session = Session(plan, Random(1))
+        self.devices = devices or Devices()
+        self.session = Session(plan, Random(1), self.devices)
         self.now = 100.0
         self.generation = 0
         self.effects: list[fx.Effect] = self.session.start(self.now)
@@ -408,7 +412,7 @@ def test_an_input_without_speech_gets_a_last_chance_and_ends() -> None:
 def test_stopping_waits_for_network_only_so_long() -> None:
     script = Script().live()
     script.hears(sg.Stop())
-    assert script.effects[:2] == [fx.ToCapture(sg.Listen(on=False)), fx.Tell(ex.Close(1))]
+    assert script.effects[:2] == [fx.Tell(ex.Close(1)), fx.ToCapture(sg.Listen(on=False))]
     script.waits(DRAIN_S)
     assert script.effects[-1] == fx.Finish(None)
 
@@ -476,20 +480,20 @@ def test_losing_a_line_in_the_middle_of_an_answer_lets_it_play_out() -> None:
 
 def test_a_microphone_that_starts_again_is_told_to_listen_again() -> None:
     script = Script()
-    assert script.hears(sg.InputReady()) == [], "nobody listens before the service does"
+    assert script.hears(sg.InputReady("level")) == [], "nobody listens before the service does"
     script.live()
-    script.hears(sg.InputReady())
+    script.hears(sg.InputReady("level"))
     assert script.effects == [fx.ToCapture(sg.Listen(on=True))]
     script.hears(ex.Lost(1, LOST))
-    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True))], "speech of an outage is kept"
+    assert script.hears(sg.InputReady("level")) == [fx.ToCapture(sg.Listen(on=True))], "speech of an outage is kept"
     script.hears(sg.Stop())
-    assert script.hears(sg.InputReady()) == []
+    assert script.hears(sg.InputReady("level")) == []
 
 
 def test_a_held_key_survives_the_restart_of_the_microphone() -> None:
     script = Script(push_to_talk=True).live()
     script.hears(sg.PressTalk())
-    assert script.hears(sg.InputReady()) == [fx.ToCapture(sg.Listen(on=True)), fx.ToCapture(sg.Talk(on=True))]
+    assert script.hears(sg.InputReady("level")) == [fx.ToCapture(sg.Talk(on=True)), fx.ToCapture(sg.Listen(on=True))]
 
 
 def test_a_loudspeaker_that_opens_is_told_the_volume() -> None:
@@ -601,6 +605,137 @@ def test_speech_that_no_key_let_through_is_no_zero_of_a_timeline() -> None:
     script.heard(1, 20)
     [timeline] = [notice for notice in script.notices() if isinstance(notice, sg.TimelineNotice)]
     assert timeline.timeline_ms["speech_stopped"] == 100
+
+
+def muted() -> Script:
+    """A call whose capture has confirmed that the microphone is closed."""
+    script = Script().live()
+    script.hears(sg.InputReady("level"))
+    script.hears(sg.InputOpened("mic"))
+    script.hears(sg.Mute())
+    assert script.effects == [fx.ToCapture(sg.Listen(on=False))]
+    script.hears(sg.InputClosed())
+    return script
+
+
+def test_mute_closes_the_microphone_and_is_shown_once_it_is_closed() -> None:
+    script = muted()
+    assert script.states() == [sg.CallState.MUTED]
+    assert script.hears(sg.Mute()) == []
+    script.hears(sg.Unmute())
+    assert script.effects[0] == fx.ToCapture(sg.Listen(on=True))
+    script.hears(sg.InputOpened("mic"))
+    assert script.session.status(script.now).state is sg.CallState.LISTENING
+
+
+def test_what_was_being_said_when_it_was_muted_is_not_answered() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.hears(sg.Mute())
+    assert script.effects[0] == fx.Tell(ex.Send(1, ev.InputAudioBufferClear()))
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    assert script.session.turn.state is Turn.QUIET
+
+
+def test_an_answer_under_way_is_heard_to_its_end_while_muted() -> None:
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.response_created(1)
+    script.heard(1, 100)
+    script.hears(sg.Mute())
+    assert script.effects == [fx.ToCapture(sg.Listen(on=False))]
+    assert script.session.status(script.now).state is sg.CallState.SPEAKING
+
+
+def test_a_held_key_is_let_go_by_mute_and_cannot_be_pressed() -> None:
+    script = Script(push_to_talk=True).live()
+    script.hears(sg.PressTalk())
+    script.hears(sg.Mute())
+    assert fx.ToCapture(sg.Talk(on=False)) in script.effects
+    assert fx.Tell(ex.Send(1, ev.InputAudioBufferClear())) in script.effects
+    assert script.hears(sg.ReleaseTalk()) == []
+    assert script.hears(sg.PressTalk()) == []
+
+
+def test_what_was_muted_before_the_first_live_moment_stays_closed() -> None:
+    script = Script()
+    script.hears(sg.Mute())
+    script.live()
+    assert not [effect for effect in script.effects if isinstance(effect, fx.ToCapture)]
+
+
+def test_a_capture_that_starts_while_muted_is_not_told_to_listen() -> None:
+    assert muted().hears(sg.InputReady("level")) == []
+
+
+def test_the_next_incarnation_of_the_session_knows_what_is_muted_and_open() -> None:
+    script = muted()
+    script.hears(sg.OutputOpened("loud"))
+    heir = Script(devices=script.devices).live()
+    assert not [effect for effect in heir.effects if isinstance(effect, fx.ToCapture)]
+    assert heir.session.status(heir.now).muted
+    assert heir.devices.loudspeaker == DeviceStatus("loud", DeviceState.OPEN)
+
+
+def test_the_microphone_stays_open_while_the_session_is_replaced() -> None:
+    script = Script().live()
+    heir = Script(devices=script.devices)
+    assert heir.states() == [sg.CallState.RECONNECTING]
+    heir.live()
+    assert not [effect for effect in heir.effects if isinstance(effect, fx.ToCapture)]
+    heir.hears(sg.Stop())
+    assert fx.ToCapture(sg.Listen(on=False)) in heir.effects
+
+
+def test_local_speech_is_told_and_counted() -> None:
+    script = Script().live()
+    script.hears(sg.VoiceBegan(99.5))
+    assert script.effects == [fx.Publish(sg.VoiceNotice(active=True, at_s=99.5))]
+    script.hears(sg.VoiceEnded(100.0))
+    assert script.effects == [fx.Publish(sg.VoiceNotice(active=False, at_s=100.0))]
+    assert script.devices.utterances == 1
+
+
+def test_speech_whose_capture_died_is_over() -> None:
+    script = Script().live()
+    script.hears(sg.VoiceBegan(99.5))
+    script.hears(sg.InputReady("silero"))
+    assert fx.Publish(sg.VoiceNotice(active=False, at_s=script.now)) in script.effects
+    assert (script.devices.voice_active, script.devices.utterances, script.devices.detector) == (False, 1, "silero")
+
+
+def test_how_the_devices_stand_follows_what_is_told_of_them() -> None:
+    script = Script().live()
+    fault = DeviceError("unplugged; plug it in").fault()
+    seen = []
+    for signal in (sg.InputOpened("mic"), sg.InputFailed(fault), sg.InputOpened("other"), sg.InputEnded(3)):
+        script.hears(signal)
+        seen.append(script.devices.microphone)
+    assert seen == [
+        DeviceStatus("mic", DeviceState.OPEN),
+        DeviceStatus("mic", DeviceState.FAILED, "unplugged; plug it in"),
+        DeviceStatus("other", DeviceState.OPEN),
+        DeviceStatus("other", DeviceState.ENDED),
+    ]
+    script.hears(sg.OutputOpened("loud"))
+    script.hears(sg.OutputFailed(fault))
+    assert script.devices.loudspeaker == DeviceStatus("loud", DeviceState.FAILED, "unplugged; plug it in")
+
+
+def test_the_status_tells_how_long_the_line_is_up_and_when_its_session_ends() -> None:
+    script = Script().live()
+    script.service(ev.SessionUpdated(event_id="e", session=ev.Session(expires_at=1_800_000_000)))
+    script.waits(7)
+    status = script.session.status(script.now)
+    assert (status.line, status.turn, status.state) == ("live", "quiet", sg.CallState.LISTENING)
+    assert (status.live_age_s, status.state_age_s, status.expires_at) == (7, 7, 1_800_000_000)
+    script.hears(ex.Lost(1, LOST))
+    status = script.session.status(script.now)
+    assert (status.line, status.live_age_s, status.fault) == ("backoff", None, "gone")
+    script.waits(1)
+    script.live()
+    assert script.session.status(script.now).expires_at is None
 
 
 def adopting(*overrides: str) -> tuple[Settings, ev.SessionUpdate, ev.SessionUpdate]:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import IO, Any
 
@@ -93,7 +94,6 @@ def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterat
     """
     started: list[Talkwire] = []
     shared = {
-        "XDG_RUNTIME_DIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).with_name("recording")),
         "SERVER_MESSAGES": str(tmp_path / "server_messages"),
     }
@@ -104,9 +104,11 @@ def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterat
         started.append(Talkwire(*arguments, environ={**shared, **(environ or {})}, stdout=stdout))
         return started[-1]
 
-    yield start
-    for command in started:
-        command.kill()
+    with TemporaryDirectory(prefix="talkwire-") as private:  # short: the path of a socket in it is bounded
+        shared["XDG_RUNTIME_DIR"] = private
+        yield start
+        for command in started:
+            command.kill()
     refuse_flaws(server_messages())
 
 

@@ -13,33 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.vocabulary.configuration import shipped
-
 Start = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], bool], float], None]
-WITHOUT_MODELS = [
-    f"--set=server.{kind}=synthetic" for kind in ("voice_activity", "recogniser", "brain", "voice_engine")
-]
-
-
-@pytest.fixture
-def daemon(talkwire: Start) -> Callable[..., Any]:
-    """Starts an endpoint with a server and a backend of its own; `daemon("--set=...")` is the endpoint."""
-
-    def start(*arguments: str) -> Any:
-        server = talkwire("serve", "--port=0", "--json", *WITHOUT_MODELS)
-        port = json.loads(server.until("ready"))["port"]
-        mint = f"--set=tokens.provider_url=http://127.0.0.1:{port}/v1/realtime/client_secrets"
-        backend = json.loads(talkwire("tokens", "--port=0", "--json", mint).until("ready"))["port"]
-        return talkwire(
-            "run", "--json", "--set=audio.output=none:",
-            f"--set=audio.input=synthetic:{shipped('questions') / 'hello.wav'}",
-            f"--set=service.url=ws://127.0.0.1:{port}/v1/realtime",
-            f"--set=token.url=http://127.0.0.1:{backend}/realtime/token",
-            *arguments,
-        )  # fmt: skip
-
-    return start
 
 
 def audio_pid(endpoint: Any) -> int | None:

@@ -20,7 +20,7 @@ def health(child: ChildState) -> Health:
 
 
 def child(*, ready: bool = True, beat_s: float = NOW_S, idle_s: float = 0.0, restarts: int = 0) -> ChildState:
-    return ChildState("audio", 4242, ready, restarts, Beat([], idle_s) if ready else None, beat_s)
+    return ChildState("audio", 4242, ready, restarts, Beat([], [], idle_s) if ready else None, beat_s)
 
 
 @pytest.mark.parametrize(

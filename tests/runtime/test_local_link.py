@@ -117,6 +117,18 @@ async def test_a_hold_in_ms_bounds_the_items_too() -> None:
     assert counters(link) == (most, 0, 0, 0, most)
 
 
+async def test_senders_without_room_are_seen_to_wait(nursery: trio.Nursery) -> None:
+    link = open_local_link("link", THREE, Overflow.WAIT)
+    for number in range(5):
+        nursery.start_soon(link.sender.send, number)
+    await trio.testing.wait_all_tasks_blocked()
+    assert link.receiver.statistics().waiting == 2
+    await link.receiver.receive()
+    await trio.testing.wait_all_tasks_blocked()
+    assert link.receiver.statistics().waiting == 1
+    nursery.cancel_scope.cancel()
+
+
 async def test_rounding_leaves_nothing_behind() -> None:
     link = open_local_link("link", SECOND, Overflow.WAIT)
     for _ in range(100):

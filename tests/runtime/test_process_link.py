@@ -52,7 +52,7 @@ async def test_the_ends_outlive_a_trunk_and_what_was_under_way_is_counted() -> N
             second_life.start_soon(far.run)
             received = [await inlet.receiver.receive() for _ in range(4)]
             second_life.cancel_scope.cancel()
-    assert (received, outlet.lost) == ([4, 5, 6, 7], 4)
+    assert (received, outlet.lost, outlet.statistics().lost) == ([4, 5, 6, 7], 4, 4)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -117,7 +117,7 @@ async def test_a_new_trunk_begins_with_the_floor_as_it_is() -> None:
     [
         (AudioFrame, AudioFrame(3, 1.25, b"\0\1" * 480, ends_turn=True, epoch=2)),
         (SpeechFrame, SpeechFrame(7, "item_1", 0, b"\5\0" * 480, ends_turn=True)),
-        (Activity, InputReady()),
+        (Activity, InputReady("level")),
         (Activity, SpeechEnd(12.5)),
         (Activity, InputFailed(DeviceError("gone").fault())),
     ],

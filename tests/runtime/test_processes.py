@@ -44,7 +44,9 @@ class Parent:
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
-                    lambda: supervisor.run(here, arguments, intensity=intensity, report=self.incidents.append)
+                    lambda: supervisor.run(
+                        here, arguments, supervisor.new_states(here), intensity=intensity, report=self.incidents.append
+                    )
                 )
                 try:
                     await processes.supervise(

@@ -12,7 +12,16 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Restart, bind
 from pipeline.runtime.links import open_links
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.runtime.supervisor import Happening, Incident, fault_of, most_telling, run
+from pipeline.runtime.supervisor import (
+    ActorState,
+    Condition,
+    Happening,
+    Incident,
+    fault_of,
+    most_telling,
+    new_states,
+    run,
+)
 from pipeline.vocabulary.errors import (
     CrashLoopError,
     CredentialRefusedError,
@@ -34,6 +43,7 @@ class House:
         self.incidents: list[Incident] = []
         self.intensity = RestartIntensity(5, 60)
         self.starts: dict[str, int] = {}
+        self.states: dict[str, ActorState] = {}
 
     def actor(self, name: str, *lives: Exception | None, life_s: float = 1.0, clean_s: float = 0.0) -> Actor:
         """An actor whose first lives end after `life_s` as told (raise, or return for None); the next one lasts."""
@@ -57,7 +67,8 @@ class House:
 
     async def run(self, *actors: ActorSpec) -> None:
         arguments: dict[str, dict[str, object]] = {actor.name: {} for actor in actors}
-        await run(actors, arguments, intensity=self.intensity, report=self.incidents.append)
+        self.states = new_states(actors)
+        await run(actors, arguments, self.states, intensity=self.intensity, report=self.incidents.append)
 
     def happened(self) -> list[tuple[str, Happening]]:
         return [(incident.who.removeprefix("actor "), incident.what) for incident in self.incidents]
@@ -129,6 +140,32 @@ async def test_a_failed_actor_takes_those_after_it_along(house: House, autojump_
     ]
     assert house.happened() == [("b", Happening.FAILED), ("b", Happening.RESTARTED)]
     assert house.incidents[0].fault == fault_of(error)
+
+
+async def test_the_state_of_each_actor_can_be_read_at_any_time(house: House, autojump_clock: MockClock) -> None:
+    seen: list[list[Condition]] = []
+
+    async def look() -> None:
+        for _ in range(3):
+            seen.append([state.condition for state in house.states.values()])
+            await trio.sleep(1)
+
+    error = DeviceError("unplugged")
+    await house.run(
+        spec("end", look, Restart.TRANSIENT, significant=True),
+        spec("a", house.actor("a", error, life_s=1.5)),
+        spec("b", house.actor("b", None, life_s=0.5), Restart.TRANSIENT),
+        spec("c", house.actor("c")),
+    )
+    waiting, running, ended = Condition.WAITING, Condition.RUNNING, Condition.ENDED
+    assert seen == [
+        [running, waiting, waiting, waiting],
+        [running, running, ended, running],
+        [running, running, ended, running],
+    ]
+    assert house.states["a"] == ActorState("a", ended, restarts=1, failure=fault_of(error))
+    assert house.states["b"].restarts == 0
+    assert house.states["c"] == ActorState("c", ended, restarts=1)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +349,7 @@ async def test_an_overdue_actor_is_reported_and_does_not_hold_up_the_others(
             await trio.sleep_forever()
         finally:
             stopped_s["prompt"] = trio.current_time()
+            assert house.states["slow"].condition is Condition.OVERDUE
 
     await house.run(ending(house, 1), spec("prompt", prompt), spec("slow", house.actor("slow", clean_s=3)))
     assert house.happened() == [("slow", Happening.OVERDUE)]
@@ -384,7 +422,7 @@ async def test_links_outlive_the_actors_on_them(house: House, autojump_clock: Mo
     ]
     with open_links(actors, links, dict.fromkeys(["count", "add"], "main"), "main", Floor()) as opened:
         arguments = bind(actors, links, opened.ends, {})
-        await run(actors, arguments, intensity=house.intensity, report=house.incidents.append)
+        await run(actors, arguments, new_states(actors), intensity=house.intensity, report=house.incidents.append)
     assert received == list(range(10))
     assert house.happened().count(("add", Happening.RESTARTED)) == 2
     with pytest.raises(LinkClosedError):

@@ -426,7 +426,7 @@ def test_what_this_server_cannot_do_is_refused_by_name(bench: Any) -> None:
     for params, param in [
         (ResponseParams(conversation="other"), "response.conversation"),
         (ResponseParams(input=[Item(type="item_reference", id="gone")]), "response.input[0].id"),
-        (ResponseParams(tools=[Tool(type="mcp", server_label="x")]), "response.tools[0].type"),
+        (ResponseParams(tools=[Tool(type="web_search")]), "response.tools[0].type"),
         (ResponseParams(tools=[Tool(type="function")]), "response.tools[0].name"),
         (ResponseParams(tool_choice="sometimes"), "response.tool_choice"),
         (ResponseParams(output_modalities=["text", "audio"]), "response.output_modalities"),

@@ -10,15 +10,17 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.realtime.codec import encode
-from pipeline.realtime.events import ClientEvent, ErrorEvent, Event
+from pipeline.realtime.events import ClientEvent, ErrorEvent, Event, Session, Tool
 from pipeline.server import work
 from pipeline.server.answers import MAX_OUT_OF_BAND
 from pipeline.server.items import MAX_ITEMS, MAX_KEPT_SOUND_BYTES
-from pipeline.server.session_settings import default_transcription_session
+from pipeline.server.session_settings import default_session, default_transcription_session, updated
+from pipeline.server.tool_servers import MAX_LISTS
 from pipeline.server.transcriptions import MAX_AWAITED
 from pipeline.vocabulary.frames import BYTES_PER_MS
 from tests.official import flaw_of
@@ -26,6 +28,7 @@ from tests.wire_records import records
 
 HOP_MS = 32
 EVENT_IDS = st.integers(0, 10**6).map(lambda number: f"mine_{number}")
+TOWN = {"type": "mcp", "server_label": "town", "server_url": "https://town.example"}
 PNG = "data:image/png;base64,AAAA"
 JUNK: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -76,12 +79,22 @@ SESSIONS: st.SearchStrategy[dict[str, Any]] = st.sampled_from([
     {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}},
     {"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}}},
     {"audio": {"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}}},
+    {"tools": [{**TOWN, "require_approval": "never"}]},
+    {"tools": [{**TOWN, "headers": {"X-Key": "x"}}, {"type": "function", "name": "look_up"}]},
     {"tracing": "auto", "truncation": {"type": "retention_ratio", "retention_ratio": 0.5}, "include": []},
 ])  # fmt: skip
 
 
 def _plausible(item_ids: st.SearchStrategy[str], response_ids: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     """Events a client may well send, about these items and responses."""
+    approvals = st.builds(
+        lambda item_id, approve: {
+            "type": "conversation.item.create",
+            "item": {"type": "mcp_approval_response", "approval_request_id": item_id, "approve": approve},
+        },
+        item_ids,
+        st.booleans(),
+    )
     references = item_ids.map(lambda item_id: {"type": "item_reference", "id": item_id})
     response = st.fixed_dictionaries(
         {},
@@ -97,6 +110,7 @@ def _plausible(item_ids: st.SearchStrategy[str], response_ids: st.SearchStrategy
     )
     positions = st.fixed_dictionaries({"content_index": st.integers(0, 1), "audio_end_ms": st.integers(0, 700)})
     return st.one_of(
+        approvals,
         st.integers(0, 700).map(lambda ms: {"type": "input_audio_buffer.append", "audio": _sound(ms)}),
         st.sampled_from(["input_audio_buffer.commit", "input_audio_buffer.clear"]).map(lambda kind: {"type": kind}),
         st.builds(lambda kind, changes: {"type": "session.update", "session": {"type": kind, **changes}},
@@ -157,6 +171,8 @@ class Run:
         self.response_ids = {"resp_none"}
         self.recognising: list[work.Recognise] = []
         self.generating: dict[str, work.Generate] = {}
+        self.listing: list[work.ListTools] = []
+        self.calling: dict[str, work.CallTool] = {}
         self.under_way: dict[str, type] = {}  # what the answer's last piece was, by response
         self.unheard_ms = 0.0
         self.take(bench.outputs)
@@ -184,7 +200,7 @@ class Run:
             assert refusal.error.message
 
     def shell(self) -> None:
-        match self.draw(st.sampled_from(["hear", "recognise", "generate", "generate", "wait"])):
+        match self.draw(st.sampled_from(["hear", "recognise", "generate", "generate", "list", "call", "call", "wait"])):
             case "hear" if self.unheard_ms >= HOP_MS:
                 hops = int(self.unheard_ms / HOP_MS)
                 self.unheard_ms -= hops * HOP_MS
@@ -199,19 +215,32 @@ class Run:
                 self.work(heard)
             case "generate" if self.generating:
                 self.generate(self.draw(st.sampled_from(sorted(self.generating))))
+            case "list" if self.listing:
+                self.list_tools()
+            case "call" if self.calling:
+                wanted = self.calling.pop(self.draw(st.sampled_from(sorted(self.calling))))
+                ids, error = (wanted.response_id, wanted.item_id), {"type": "tool_execution_error", "message": "no"}
+                self.work(self.draw(st.sampled_from([work.ToolAnswered(*ids, "42"), work.ToolFailed(*ids, error)])))
             case "wait":
                 self.bench.now += self.draw(st.sampled_from([0.01, 1.0, 8.0, 700.0]))
                 if self.bench.now >= self.bench.conversation.next_deadline_s():
                     self.work(work.Tick())
 
+    def list_tools(self) -> None:
+        item_id = self.listing.pop(0).item_id
+        tools = [{"name": "look_up", "input_schema": {"type": "object"}}]
+        self.work(self.draw(st.sampled_from([work.ToolsListed(item_id, tools), work.ListingFailed(item_id)])))
+
     def generate(self, response_id: str) -> None:
         """The next piece of an answer: sound follows words, arguments follow a call."""
         pieces: list[Any] = [
             work.GeneratedText(response_id, "Well, yes."),
-            work.GeneratedCall(response_id, "look_up"),
+            work.GeneratedCall(response_id, self.draw(st.sampled_from(["look_up", "town__look_up"]))),
             work.GenerationEnded(response_id),
             work.GenerationFailed(response_id, "no voice"),
         ]
+        if self.generating[response_id].ask.tools:
+            pieces += [work.GeneratedCall(response_id, "look_up")] * 4
         last = self.under_way.get(response_id)
         if last is work.GeneratedText and self.generating[response_id].spoken_as is not None:
             pieces += [work.GeneratedAudio(response_id, bytes(4_800))] * 3
@@ -242,19 +271,31 @@ class Run:
                     self.unheard_ms += len(output.sound) / (48 if output.audio_format.type == "audio/pcm" else 8)
                 case work.RestartDetection():
                     self.unheard_ms = 0.0
-                case work.Recognise():
-                    self.recognising.append(output)
-                case work.Generate():
-                    assert output.response_id not in self.generating, "an answer is made once"
-                    self.generating[output.response_id] = output
-                case work.StopGenerating():
-                    del self.generating[output.response_id]  # KeyError: it was not under way
-                case work.StopRecognising():
-                    self.recognising = [each for each in self.recognising if each.utterance != output.utterance]
                 case work.Hangup():
                     self.over = True
                 case Event():
                     self.told(output)
+                case _:
+                    self.begin_or_stop(output)
+
+    def begin_or_stop(self, wanted: Any) -> None:
+        """Keep what is under way; a KeyError here: what is to stop was not."""
+        match wanted:
+            case work.Recognise():
+                self.recognising.append(wanted)
+            case work.StopRecognising():
+                self.recognising = [each for each in self.recognising if each.utterance != wanted.utterance]
+            case work.Generate():
+                assert wanted.response_id not in self.generating, "one round of an answer at a time"
+                self.generating[wanted.response_id] = wanted
+            case work.StopGenerating():
+                del self.generating[wanted.response_id]
+            case work.ListTools():
+                self.listing.append(wanted)
+            case work.CallTool():
+                self.calling[wanted.item_id] = wanted
+            case work.StopCalling():
+                del self.calling[wanted.item_id]
 
     def told(self, event: Any) -> None:
         message = encode(event)
@@ -271,13 +312,25 @@ class Run:
         assert sum(len(entry.sound) for entry in conversation._desk.items) <= MAX_KEPT_SOUND_BYTES
         assert len(self.recognising) <= MAX_AWAITED
         assert len(self.generating) <= MAX_OUT_OF_BAND + 1
+        assert len(self.listing) <= MAX_LISTS
+
+
+def _with_tools(approval: str) -> Session:
+    """A session that calls tools of a server."""
+    tools = [msgspec.convert({**TOWN, "require_approval": approval}, Tool)]
+    wanted = Session(type="realtime", tools=tools, output_modalities=["text"])
+    return updated(default_session("model", "heart"), wanted, voice_locked=False)
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nothing_a_client_does_surprises_the_conversation(data: st.DataObject, make_bench: Any) -> None:
-    kind = data.draw(st.sampled_from([None, None, default_transcription_session()]))
+    kind = data.draw(
+        st.sampled_from([None, default_transcription_session(), _with_tools("never"), _with_tools("always")])
+    )
     run = Run(make_bench(cap_s=1_800, settings=kind), data.draw)
+    if run.listing:
+        run.list_tools()
     for _ in range(data.draw(st.integers(1, 60))):
         run.step()
         if run.over:

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from pipeline.core.devices import Devices
 from pipeline.core.line import Line
 from pipeline.core.session import Session, SessionPlan
 from pipeline.realtime.codec import decode_server
@@ -89,7 +90,7 @@ class Call:
             service=shipped.service,
             retry=shipped.retry,
         )
-        self.session = Session(plan, Random(1))
+        self.session = Session(plan, Random(1), Devices())
         self.now = 100.0
         self.turns: dict[str, int] = {}
         self.session.start(self.now)

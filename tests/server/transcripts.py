@@ -21,7 +21,8 @@ from pipeline.server.session_settings import default_session, default_transcript
 Line = dict[str, Any]
 CAP_S = 3_600.0
 SESSIONS = {"realtime": lambda: default_session("model", "heart"), "transcription": default_transcription_session}
-_FREE = {"metadata", "parameters"}
+_FREE = {"metadata", "parameters", "require_approval"}
+_FREE_TYPES = {"http_error", "protocol_error", "tool_execution_error"}
 _ID = re.compile(r"\b(event|item|resp|conv|call)_\d+\b")
 _SOUND = re.compile(r"<(\d+) bytes, ([0-9a-f]{8})>")
 
@@ -160,6 +161,8 @@ def _stranger(event: Any) -> Any:
     if isinstance(event, list):
         return [_stranger(each) for each in event]
     if isinstance(event, dict):
+        if "input_schema" in event or event.get("type") in _FREE_TYPES:  # a tool server's own
+            return event
         known = {name: inner if name in _FREE else _stranger(inner) for name, inner in event.items()}
         return {**known, "future": None}
     return event

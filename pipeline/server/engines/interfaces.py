@@ -11,19 +11,10 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.realtime.events import Tool
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
-
-
-class VoiceActivity(Protocol):
-    """Tells speech from everything else in one stream of sound."""
-
-    hop_ms: float
-    """Length of the piece of sound that one probability speaks about."""
-
-    def process(self, pcm: bytes) -> list[float]:
-        """Take the next sound (any even number of bytes); a probability of speech, 0 to 1, per hop it completed."""
 
 
 class Recogniser(Protocol):
@@ -57,7 +48,7 @@ class Ask(msgspec.Struct, frozen=True):
     Attributes:
         lines: everything said and done so far, oldest first; what is to be answered stands at the end.
         instructions: how to answer.
-        tools: functions the client offers to run.
+        tools: what may be called, as functions: the client's own, and tools of tool servers, which the server calls.
         tool_choice: `auto`, `none`, `required`, or the name of the one function that has to be called.
     """
 

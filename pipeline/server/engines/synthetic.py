@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.dsp.level import rms_dbfs
 from pipeline.dsp.pcm16 import to_pcm
+from pipeline.dsp.voice_activity import VoiceActivity
 from pipeline.server.engines.interfaces import (
     Arguments,
     Ask,
@@ -22,7 +23,6 @@ from pipeline.server.engines.interfaces import (
     Recogniser,
     Setup,
     Voice,
-    VoiceActivity,
     Words,
 )
 from pipeline.server.engines.tool_calls import best_effort, forced_tool

@@ -5,204 +5,82 @@ In goes a flat session, out comes the same, complete and with the secret.
 
 from typing import Any, Final, Literal
 
+import msgspec
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct, field
 
-from pipeline.realtime.codec import ClientEventError
-from pipeline.realtime.events import (
-    AudioFormat,
-    AudioInput,
-    AudioOutput,
-    Json,
-    NoiseReduction,
-    Session,
-    SessionAudio,
-    Tool,
-    Transcription,
-    TurnDetection,
-)
+from pipeline.realtime.beta_shape import flat_refusal, session_from_ga, session_to_ga
+from pipeline.realtime.codec import ClientEventError, complaint
+from pipeline.realtime.events import Json
 from pipeline.server.admission import Admission
-from pipeline.server.audio_format import PCM, PCMA, PCMU
 from pipeline.server.rest.answers import json_answer
-from pipeline.server.rest.client_secrets import ClientSecretCreated, ExpiresAfter, Mint
+from pipeline.server.rest.client_secrets import ExpiresAfter, Mint, wanted_session
 from pipeline.server.rest.requests import MAX_BODY_BYTES, demand_key, read_json
 
 TTL_S: Final = 60
 """What the beta's secrets live unless asked otherwise."""
-FORMATS: Final = {"pcm16": PCM, "g711_ulaw": PCMU, "g711_alaw": PCMA}
-FORMAT_NAMES: Final = {audio_format: name for name, audio_format in FORMATS.items()}
-FLAT_PATHS: Final = {
-    "session.output_modalities": "modalities",
-    "session.max_output_tokens": "max_response_output_tokens",
-    "session.audio.input.format": "input_audio_format",
-    "session.audio.input.transcription": "input_audio_transcription",
-    "session.audio.input.noise_reduction": "input_audio_noise_reduction",
-    "session.audio.input.turn_detection": "turn_detection",
-    "session.audio.output.format": "output_audio_format",
-    "session.audio.output.voice": "voice",
-    "session.audio.output.speed": "speed",
-    "session": "",
-}
-"""Where a setting of today's session stands in the beta's, the longest path that fits first."""
 
-FormatName = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+Kind = Literal["realtime", "transcription"]
 
 
-class BetaSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of the secret."""
+class SecretOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """`client_secret` of a session."""
 
     expires_after: ExpiresAfter = ExpiresAfter()
 
 
-class BetaSession(Struct, frozen=True, forbid_unknown_fields=True):
-    """The session as the beta writes it. `temperature` is gone from the protocol and changes nothing."""
+class TranscriptionSecretOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """`client_secret` of a transcription session, where the beta calls the time `expires_at`."""
 
-    model: str | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    instructions: str | None = None
-    voice: str | None = None
-    input_audio_format: FormatName | None = None
-    output_audio_format: FormatName | None = None
-    input_audio_transcription: Transcription | UnsetType | None = UNSET
-    input_audio_noise_reduction: NoiseReduction | UnsetType | None = UNSET
-    turn_detection: TurnDetection | UnsetType | None = UNSET
-    tools: list[Tool] | None = None
-    tool_choice: str | None = None
-    temperature: float | None = None
-    max_response_output_tokens: int | str | None = None
-    speed: float | None = None
-    tracing: str | Json | UnsetType | None = UNSET
-    client_secret: BetaSecretRequest = BetaSecretRequest()
+    expires_after: ExpiresAfter = field(default=ExpiresAfter(), name="expires_at")
 
 
-class BetaTranscriptionSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of a transcription session's secret: here the beta calls the time `expires_at`."""
-
-    expires_at: ExpiresAfter = ExpiresAfter()
-
-
-class BetaTranscriptionSession(Struct, frozen=True, forbid_unknown_fields=True):
-    """A session that only writes down what is said; it answers nothing, so `modalities` changes nothing."""
-
-    input_audio_format: FormatName | None = None
-    input_audio_transcription: Transcription | UnsetType | None = UNSET
-    input_audio_noise_reduction: NoiseReduction | UnsetType | None = UNSET
-    turn_detection: TurnDetection | UnsetType | None = UNSET
-    include: list[str] | UnsetType | None = UNSET
-    modalities: list[Literal["text", "audio"]] | None = None
-    client_secret: BetaTranscriptionSecretRequest = BetaTranscriptionSecretRequest()
+OPTIONS: Final[dict[Kind, type[SecretOptions | TranscriptionSecretOptions]]] = {
+    "realtime": SecretOptions,
+    "transcription": TranscriptionSecretOptions,
+}
 
 
 def beta_sessions(admission: Admission, mint: Mint) -> list[HTTPRouteHandler]:
     """The resources."""
 
-    def minted(wanted: Session, seconds: int | None) -> ClientSecretCreated:
+    async def create(request: Request[Any, Any, Any], kind: Kind) -> Response[bytes]:
+        demand_key(request, admission)
+        flat = await read_json(request, Json)
+        seconds = _options(flat.pop("client_secret", {}), kind).expires_after.seconds
         try:
-            return mint.mint(wanted, seconds or TTL_S)
+            wanted = wanted_session(msgspec.json.encode(session_to_ga(flat, kind)))
+            created = mint.mint(wanted, seconds or TTL_S)
         except ClientEventError as refused:
-            raise _flattened_error(refused) from None
+            raise _without_prefix(flat_refusal(refused)) from None
+        session = session_from_ga(msgspec.to_builtins(created.session))
+        secret = {"value": created.value, "expires_at": created.expires_at}
+        return json_answer({**session, "client_secret": secret})
 
     @post("/v1/realtime/sessions", status_code=200, request_max_body_size=MAX_BODY_BYTES)
     async def create_session(request: Request[Any, Any, Any]) -> Response[bytes]:
-        demand_key(request, admission)
-        wanted = await read_json(request, BetaSession)
-        created = minted(_unfolded(wanted), wanted.client_secret.expires_after.seconds)
-        return _answer({**_flat_input(created.session), **_flat_rest(created.session)}, created)
+        return await create(request, "realtime")
 
     @post("/v1/realtime/transcription_sessions", status_code=200, request_max_body_size=MAX_BODY_BYTES)
     async def create_transcription_session(request: Request[Any, Any, Any]) -> Response[bytes]:
-        demand_key(request, admission)
-        wanted = await read_json(request, BetaTranscriptionSession)
-        session = Session(type="transcription", audio=SessionAudio(input=_input(wanted)), include=wanted.include)
-        created = minted(session, wanted.client_secret.expires_at.seconds)
-        return _answer({**_flat_input(created.session), "include": created.session.include}, created)
+        return await create(request, "transcription")
 
     return [create_session, create_transcription_session]
 
 
-def _unfolded(flat: BetaSession) -> Session:
-    """Today's session of the beta's."""
-    return Session(
-        type="realtime",
-        model=flat.model,
-        output_modalities=_output_modalities(flat.modalities),
-        instructions=flat.instructions,
-        audio=SessionAudio(
-            input=_input(flat),
-            output=AudioOutput(format=_format(flat.output_audio_format), voice=flat.voice, speed=flat.speed),
-        ),
-        tools=flat.tools,
-        tool_choice=flat.tool_choice,
-        max_output_tokens=flat.max_response_output_tokens,
-        tracing=flat.tracing,
-    )
+def _options(raw: object, kind: Kind) -> SecretOptions | TranscriptionSecretOptions:
+    try:
+        return msgspec.convert(raw, OPTIONS[kind])
+    except msgspec.ValidationError as flawed:
+        found = complaint(str(flawed))
+        raise ClientEventError(found.code, found.message, f"client_secret.{found.param or ''}".rstrip(".")) from None
 
 
-def _input(flat: BetaSession | BetaTranscriptionSession) -> AudioInput:
-    return AudioInput(
-        format=_format(flat.input_audio_format),
-        transcription=flat.input_audio_transcription,
-        noise_reduction=flat.input_audio_noise_reduction,
-        turn_detection=flat.turn_detection,
-    )
-
-
-def _output_modalities(modalities: list[Literal["text", "audio"]] | None) -> list[str] | None:
-    """The beta asked for a spoken answer, which has a transcript, as text and audio."""
-    if modalities is None:
-        return None
-    return ["audio"] if "audio" in modalities else ["text"]
-
-
-def _format(name: FormatName | None) -> AudioFormat | None:
-    return None if name is None else FORMATS[name]
-
-
-def _flat_input(session: Session) -> Json:
-    assert session.audio is not None
-    heard = session.audio.input
-    assert heard is not None
-    assert heard.format is not None
-    return {
-        "input_audio_format": FORMAT_NAMES[heard.format],
-        "input_audio_transcription": heard.transcription,
-        "input_audio_noise_reduction": heard.noise_reduction,
-        "turn_detection": heard.turn_detection,
-    }
-
-
-def _flat_rest(session: Session) -> Json:
-    """What a session has that answers."""
-    assert session.audio is not None
-    said = session.audio.output
-    assert said is not None
-    assert said.format is not None
-    return {
-        "model": session.model,
-        "modalities": ["text", "audio"] if session.output_modalities == ["audio"] else ["text"],
-        "instructions": session.instructions,
-        "voice": said.voice,
-        "output_audio_format": FORMAT_NAMES[said.format],
-        "tools": session.tools,
-        "tool_choice": session.tool_choice,
-        "max_response_output_tokens": session.max_output_tokens,
-        "speed": said.speed,
-        "tracing": session.tracing,
-    }
-
-
-def _answer(flat: Json, created: ClientSecretCreated) -> Response[bytes]:
-    secret = {"value": created.value, "expires_at": created.expires_at}
-    fields = {"id": created.session.id, "object": created.session.object, **flat, "client_secret": secret}
-    return json_answer({name: value for name, value in fields.items() if value is not UNSET})
-
-
-def _flattened_error(refused: ClientEventError) -> ClientEventError:
-    """The same refusal, its paths as the beta's client wrote them."""
+def _without_prefix(refused: ClientEventError) -> ClientEventError:
+    """The same refusal; here the session is the whole body."""
     param = refused.param or ""
-    for path, flat in FLAT_PATHS.items():
-        if param.startswith(path):
-            where = (flat + param.removeprefix(path)).lstrip(".")
-            return ClientEventError(refused.code, refused.message.replace(param, where), where)
-    return refused
+    if not param.startswith("session."):
+        return refused
+    where = param.removeprefix("session.")
+    return ClientEventError(refused.code, refused.message.replace(param, where), where)

@@ -18,6 +18,7 @@ from pipeline.server.ids import new_id
 from pipeline.server.rest.answers import json_answer
 from pipeline.server.rest.refusal import RequestRefusedError
 from pipeline.server.rest.requests import MAX_BODY_BYTES, NOT_JSON, demand_key, read_json
+from pipeline.server.session_settings import shown
 from pipeline.vocabulary.settings import ServerSettings
 from pipeline.vocabulary.signals import Secret
 
@@ -78,8 +79,8 @@ class Mint:
         if session is None:
             message = "Too many client secrets are out; wait until some expire."
             raise RequestRefusedError(429, "rate_limit_exceeded", message)
-        shown = msgspec.structs.replace(session, id=new_id("sess"), expires_at=0)  # as the provider: no session yet
-        return ClientSecretCreated(secret.value, int(now) + ttl_s, shown)
+        told = msgspec.structs.replace(shown(session), id=new_id("sess"), expires_at=0)  # as the provider: none yet
+        return ClientSecretCreated(secret.value, int(now) + ttl_s, told)
 
 
 def client_secrets(admission: Admission, mint: Mint) -> HTTPRouteHandler:
@@ -89,15 +90,21 @@ def client_secrets(admission: Admission, mint: Mint) -> HTTPRouteHandler:
     async def create(request: Request[Any, Any, Any]) -> Response[bytes]:
         demand_key(request, admission)
         asked = await read_json(request, ClientSecretRequest)
-        wanted = None if asked.session == NO_SESSION else _session(asked.session)
+        wanted = None if asked.session == NO_SESSION else wanted_session(bytes(asked.session))
         return json_answer(mint.mint(wanted, asked.expires_after.seconds))
 
     return create
 
 
-def _session(raw: msgspec.Raw) -> Session:
+def wanted_session(raw: bytes) -> Session:
+    """A session's JSON, read as a `session.update` is.
+
+    Raises:
+        ClientEventError: a field is missing, unknown or mistyped.
+        RequestRefusedError: it is not text.
+    """
     try:
-        update = decode_client('{"type":"session.update","session":' + bytes(raw).decode() + "}")
+        update = decode_client('{"type":"session.update","session":' + raw.decode() + "}")
     except UnicodeDecodeError:  # msgspec does not look inside what it hands on
         raise RequestRefusedError(400, None, NOT_JSON) from None
     assert isinstance(update, SessionUpdate)

@@ -9,7 +9,8 @@ import pytest
 
 import bench.word_errors
 from bench.corpus import read_wav
-from pipeline.server.engines.interfaces import Engines, Recogniser, Voice, VoiceActivity
+from pipeline.dsp.voice_activity import VoiceActivity
+from pipeline.server.engines.interfaces import Engines, Recogniser, Voice
 from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary import configuration
 

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.server.engines.interfaces import Voice, VoiceActivity
+from pipeline.dsp.voice_activity import VoiceActivity
+from pipeline.server.engines.interfaces import Voice
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 pytestmark = pytest.mark.engines

@@ -98,7 +98,7 @@ class Stranger:
 
 
 @contextmanager
-def _serving(engines: Engines, *, rate: float = 1.0, **changes: Any) -> Iterator[OpenAI]:
+def _serving(*, engines: Engines, rate: float = 1.0, **changes: Any) -> Iterator[OpenAI]:
     opened: SimpleQueue[tuple[int, Callable[[], None]]] = SimpleQueue()
 
     async def main() -> None:
@@ -131,7 +131,7 @@ def serving(engines: Engines) -> Serving:
 
     `rate` makes the server's time pass faster; other settings are those of `[server]`.
     """
-    return functools.partial(_serving, structs.replace(engines, brain=ScriptedBrain))
+    return functools.partial(_serving, engines=structs.replace(engines, brain=ScriptedBrain))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Server VAD: from speech probabilities to the moments when a turn begins and ends. Pure.
+"""From speech probabilities to the moments when a turn begins and ends: the server's VAD and the local one. Pure.
 
-Times are ms of sound written since the session began, never wall time: a client that stops sending stops this clock.
+Times are ms of sound heard since the stream began, never wall time: a source that stops sending stops this clock.
 """
 
 from typing import Final, NamedTuple

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.server.turn_detector import TurnDetector, TurnStarted, TurnStopped
+from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 
 HOP_MS = 32.0
 

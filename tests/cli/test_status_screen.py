@@ -1,0 +1,82 @@
+"""How a snapshot looks at a terminal and elsewhere."""
+
+import io
+
+from msgspec.structs import replace
+from rich.console import Console
+
+from pipeline.cli.status_screen import BAD, WORN, headline, picture
+from pipeline.vocabulary.control import DeviceState, DeviceStatus, LinkSide, LinkStatus, SnapshotNotice
+from pipeline.vocabulary.signals import CallState
+from tests.snapshots import AUDIO, CAPTURE, MAIN, MIC, SESSION, SNAPSHOT
+
+
+def drawn(snapshot: SnapshotNotice, *, width: int = 80) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None).print(picture(snapshot))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def styles(snapshot: SnapshotNotice) -> dict[str, str]:
+    """What is drawn in a style of its own, word by word."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    segments = console.render(picture(snapshot))
+    return {segment.text.strip(): str(segment.style) for segment in segments if segment.text.strip() and segment.style}
+
+
+def test_a_healthy_daemon_fits_on_one_screen() -> None:
+    assert drawn(SNAPSHOT) == [
+        "talkwire 0.1.0, up 1:01:40: listening for 0:00:12",
+        "line live for 0:01:01, talk quiet, 4 answers heard",
+        "microphone open mic, silero hears no speech, loudspeaker open loud",
+        "frames captured 897 sent 897 spooled 0, 300 of speech in 7 utterances",
+        "process state   pid      up restarts beat ms MB",
+        "main    running 100 1:01:40        0         62",
+        "audio   running 101 1:00:00        0      50 41",
+        "actors session capture",
+        "link from    to      held       of sent received dropped stale lost waiting",
+        "mic  capture encoder   40 2,000 ms  900      897       0     0    0       0",
+    ]
+
+
+def test_what_is_wrong_stands_on_top_in_red() -> None:
+    ill = replace(
+        SNAPSHOT,
+        troubles=["process audio is starting: the last one crashed"],
+        processes=[MAIN, replace(AUDIO, state="starting", restarts=2, ended="crashed")],
+        actors=[replace(CAPTURE, state="down")],
+    )
+    assert drawn(ill)[1] == "! process audio is starting: the last one crashed"
+    assert "actors capture down" in drawn(ill)
+    shown = styles(ill)
+    assert shown["! process audio is starting: the last one crashed"] == BAD
+    assert shown["starting"] == BAD
+    assert shown["2"] == WORN
+
+
+def test_a_link_that_is_nearly_full_or_has_lost_something_stands_out() -> None:
+    full = replace(MIC, sides=[LinkSide("audio", 1_900.0, 95, 900, 800, 12, 0, 0, 3)])
+    shown = styles(replace(SNAPSHOT, links=[full]))
+    assert (shown["1,900"], shown["12"], shown["3"]) == (BAD, WORN, WORN)
+
+
+def test_a_link_whose_sender_waits_may_be_full() -> None:
+    speech = LinkStatus(
+        "speech", "decoder", "playback", 2_000.0, "ms", "wait", [LinkSide("main", 2_000.0, 100, 448, 339, 0, 9, 1, 0)]
+    )
+    assert drawn(replace(SNAPSHOT, links=[speech]))[-1].split()[3:5] == ["2,000", "2,000"]
+    assert not {BAD, WORN} & set(styles(replace(SNAPSHOT, links=[speech])).values())
+
+
+def test_a_link_none_of_whose_ends_answers_is_a_name_only() -> None:
+    assert drawn(replace(SNAPSHOT, links=[replace(MIC, sides=[])]))[-1] == "mic  capture encoder"
+
+
+def test_what_a_device_or_the_service_calls_itself_cannot_style_the_screen() -> None:
+    odd = replace(SNAPSHOT, microphone=DeviceStatus("[red]mic[/red]", DeviceState.FAILED, "x"))
+    assert "microphone failed [red]mic[/red], silero hears no speech, loudspeaker open loud" in drawn(odd)
+
+
+def test_the_headline_is_the_state_and_what_is_wrong() -> None:
+    assert headline(replace(SNAPSHOT, session=replace(SESSION, state=CallState.USER_SPEAKING))) == "user speaking"
+    assert headline(replace(SNAPSHOT, troubles=["a", "b"])) == "listening; a; b"
