@@ -18,8 +18,11 @@ PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
 REOPEN_S: Final = 0.25
 """A device outage is a state, not a crash: the loudspeaker is tried again this often, for ever (design §5)."""
-HOLD_MS: Final = 200.0
-"""Held at most; the rest waits in link `speech`, whose backpressure reaches back to link `reply`."""
+HOLD_MS: Final = 1_000.0
+"""Held at most: the process that brings the sound can stall 0.4 to 0.8 s, and is then a window of the link behind.
+
+The rest waits in link `speech`, whose backpressure reaches back to link `reply`; a floor empties this as well.
+"""
 
 
 async def playback(
