@@ -162,6 +162,7 @@ async def _play(rig: Rig, tone_s: float, figures: Figures | None) -> list[float]
         await trio.sleep(SETTLE_S / 2)
         await rig.service.answer(tone_s)
         if figures is not None:
+            await trio.sleep(SETTLE_S)  # to take a minute of sound in is another matter
             figures.cpu_percent.append(await cpu_percent(rig.processes(), min(COST_S, tone_s)))
             figures.pss_mb.append(pss_mb(rig.processes()))
     if figures is not None:
