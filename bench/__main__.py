@@ -21,6 +21,7 @@ PartName = Literal[
     "server_capacity",
     "server_sessions",
     "recognition",
+    "sound",
 ]
 PARTS: tuple[PartName, ...] = get_args(PartName)
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

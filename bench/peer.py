@@ -154,7 +154,7 @@ async def _serve() -> None:
         services = await trio.open_tcp_listeners(0, host="127.0.0.1")
         backends = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(partial(trio.serve_listeners, _hold_line, services))
-        nursery.start_soon(partial(trio.serve_listeners, _hand_out_secret, backends))
+        nursery.start_soon(partial(trio.serve_listeners, hand_out_secret, backends))
         _tell(_Ports(services[0].socket.getsockname()[1], backends[0].socket.getsockname()[1]))
         await trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())).receive_some()  # nothing comes: it closes
         nursery.cancel_scope.cancel()
@@ -202,17 +202,17 @@ async def _answer(socket: trio_websocket.WebSocketConnection, number: int, accou
     answer, step = divmod(number, CYCLE)
     response = {"id": f"r{answer}"}
     if step == 0:
-        await socket.send_message(_event("response.created", response=response))
+        await socket.send_message(event_text("response.created", response=response))
     elif step == 1:
         place = {"response_id": f"r{answer}", "item_id": f"i{answer}", "output_index": 0, "content_index": 0}
-        delta = _event("response.output_audio.delta", **place, delta=numbered(answer))
+        delta = event_text("response.output_audio.delta", **place, delta=numbered(answer))
         await trio.sleep(HALF_FRAME_S)
         account.sent_s[answer] = time.monotonic()
         await socket.send_message(delta)
-        await socket.send_message(_event("response.done", response=response))
+        await socket.send_message(event_text("response.done", response=response))
 
 
-async def _hand_out_secret(stream: trio.abc.Stream) -> None:
+async def hand_out_secret(stream: trio.abc.Stream) -> None:
     """Answer any HTTP request as the token backend would."""
     await stream.receive_some()
     body = encode_backend_answer(ClientSecret(Secret("ek_bench"), datetime.now(UTC).timestamp() + 600))
@@ -223,7 +223,8 @@ async def _hand_out_secret(stream: trio.abc.Stream) -> None:
     await stream.aclose()
 
 
-def _event(kind: str, **fields: object) -> str:
+def event_text(kind: str, **fields: object) -> str:
+    """An event of a service; those in which it does not matter have the same event_id."""
     return msgspec.json.encode({"type": kind, "event_id": "e", **fields}).decode()
 
 

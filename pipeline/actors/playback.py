@@ -3,6 +3,7 @@
 from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
 from pipeline.core.playout import Playhead
@@ -18,8 +19,16 @@ PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
 REOPEN_S: Final = 0.25
 """A device outage is a state, not a crash: the loudspeaker is tried again this often, for ever (design §5)."""
-HOLD_MS: Final = 200.0
-"""Held at most; the rest waits in link `speech`, whose backpressure reaches back to link `reply`."""
+HOLD_MS: Final = 1_000.0
+"""Held at most: the process that brings the sound can stall 0.4 to 0.8 s, and is then a window of the link behind.
+
+The rest waits in link `speech`, whose backpressure reaches back to link `reply`; a floor empties this as well.
+"""
+REPORT_S: Final = 0.1
+"""Between two reports that differ in the position only: each is a packet for both processes, there and back.
+
+If this process dies, so much more counts as not heard; a cut reports its own position.
+"""
 
 
 async def playback(
@@ -33,7 +42,7 @@ async def playback(
     frame_ms: int,
     fade_ms: float,
 ) -> None:
-    """Play for ever; report what was heard after every block and every cut of the floor.
+    """Play for ever; report what was heard, and what every cut of the floor has left unheard.
 
     A loudspeaker that fails is told once and tried again until it is back.
 
@@ -90,6 +99,8 @@ class _Loudspeaker:
         self._target_gain = 1.0  # raises the floor above what the loudspeaker was playing before
         self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
         self._reported_turn: int | None = None  # the turn whose hearing is not over
+        self._last_report: Heard | None = None
+        self._report_due_s = 0.0
 
     def obey(self, commands: Receiver[OutputCommand]) -> None:
         """Take in the commands that have come; the volume moves over one block, without a click."""
@@ -117,7 +128,17 @@ class _Loudspeaker:
         return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
 
     def report(self, now: float) -> Heard | None:
-        """Where the listener is; None while nothing sounds."""
+        """Where the listener is; None while nothing sounds, and when that was reported just now."""
+        report = self._where(now)
+        if report is None:
+            return None
+        last = self._last_report
+        if last is not None and report == replace(last, heard_ms=report.heard_ms) and now < self._report_due_s:
+            return None
+        self._last_report, self._report_due_s = report, now + REPORT_S
+        return report
+
+    def _where(self, now: float) -> Heard | None:
         turn = self._reported_turn
         if turn is None:
             return None
@@ -155,7 +176,8 @@ class _Loudspeaker:
         assert self._gain is not None, "what is not filled is not handed over"
         pcm = ramp(block.pcm, self._gain, self._target_gain)
         self._gain = self._target_gain
-        self._playhead.played(block, leaves_s, first_audible_sample(pcm))
+        is_audible = self._playhead.audible_s(block.turn) is not None
+        self._playhead.played(block, leaves_s, None if is_audible else first_audible_sample(pcm))
         self._reported_turn = block.turn
         if block.ends_turn:
             self._open.pop(block.turn, None)

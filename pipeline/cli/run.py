@@ -20,6 +20,7 @@ from pipeline.edges.keys import read_api_key
 from pipeline.edges.runtime_directory import only_instance, runtime_directory
 from pipeline.edges.service_manager import ServiceManager
 from pipeline.edges.terminal import TerminalKeys
+from pipeline.runtime.garbage import freeze_start
 from pipeline.runtime.health import Health
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import NothingHeardError, TalkwireError
@@ -44,6 +45,7 @@ def run(*, config: Config = (), set_: Set = (), json: Json = False, lifeline: Li
     with only_instance(directory), open_control_socket(directory) as control:
         daemon = Daemon(settings, partial(load, config, set_), key, printer, control)
         work = partial(daemon.hold, TerminalKeys() if has_keys else None)
+        freeze_start()
         return perform(work, stop=daemon.stop, insist=daemon.health.kill_children)
 
 

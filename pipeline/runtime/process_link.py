@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -36,7 +37,10 @@ FLUSH_S: Final = 0.2
 MAX_MESSAGE_BYTES: Final = 128 * 1024
 """A second of PCM is 48 kB; the kernel refuses packets over about 200 kB."""
 
-_HEADER: Final = struct.Struct("<BHd")  # kind, index of the link, size or number
+PACKET_BYTES: Final = 8 * 1024
+"""What has queued up meanwhile shares a packet up to here: a packet costs the two processes more than what is in it."""
+
+_HEADER: Final = struct.Struct("<BHId")  # kind, index of the link, bytes of the body, size or number
 
 
 class Kind(IntEnum):
@@ -162,7 +166,7 @@ class Inlet:
             return
         held = self.receiver.statistics().held
         taken = self._arrived - held - self._granted
-        if taken >= self.link.window / 2 or (taken > 0 and held == 0):
+        if taken >= self.link.window / 2:  # whoever waits for less has the other half
             self._granted += taken
             self._trunk.post(Kind.CREDIT, self.link.number, taken)
 
@@ -223,7 +227,7 @@ class Trunk:
 
     def post(self, kind: Kind, index: int, number: float, body: bytes = b"") -> None:
         """Queue a message; never waits."""
-        self._outgoing.append(_HEADER.pack(kind, index, number) + body)
+        self._outgoing.append(_HEADER.pack(kind, index, len(body), number) + body)
         self._posted.unpark_all()
 
     async def flush(self) -> None:
@@ -246,28 +250,46 @@ class Trunk:
             while True:
                 while not self._outgoing:
                     await self._posted.park()
-                await self._socket.send(self._outgoing[0])  # one packet, whole or not at all, also when cancelled
-                self._outgoing.popleft()
+                packet, messages = self._packet()
+                await self._socket.send(packet)  # whole or not at all, also when cancelled
+                for _ in range(messages):
+                    self._outgoing.popleft()
                 self._emptied.unpark_all()
         except OSError:  # the reader sees the end of the stream and ends the trunk
             await trio.sleep_forever()
 
+    def _packet(self) -> tuple[bytes, int]:
+        """The first message in the queue and those behind it that fit in, and how many they are."""
+        size = messages = 0
+        for message in self._outgoing:
+            size += len(message)
+            if messages and size > PACKET_BYTES:
+                break
+            messages += 1
+        return b"".join(islice(self._outgoing, messages)), messages
+
     async def _read(self) -> None:
         while True:
             try:
-                message = await self._socket.recv(MAX_MESSAGE_BYTES)
+                await trio.lowlevel.wait_readable(self._socket)  # `recv` would first try in vain
+                packet = await self._socket.recv(MAX_MESSAGE_BYTES)
             except OSError:  # reset: the other process was killed with something unread
                 return
-            if not message:
+            if not packet:
                 return
-            kind, index, number = _HEADER.unpack_from(message)
-            body = message[_HEADER.size :]
-            match kind:
-                case Kind.VALUE:
-                    self._inlets[index].take(number, body)
-                case Kind.CREDIT:
-                    self._outlets[index].grant(number)
-                case Kind.FLOOR:
-                    self._floor.raise_to(int(number))
-                case Kind.REPORT:
-                    self._on_report(body)
+            at = 0
+            while at < len(packet):
+                kind, index, size, number = _HEADER.unpack_from(packet, at)
+                begin, at = at + _HEADER.size, at + _HEADER.size + size
+                self._take(kind, index, number, packet[begin:at])
+
+    def _take(self, kind: int, index: int, number: float, body: bytes) -> None:
+        match kind:
+            case Kind.VALUE:
+                self._inlets[index].take(number, body)
+            case Kind.CREDIT:
+                self._outlets[index].grant(number)
+            case Kind.FLOOR:
+                self._floor.raise_to(int(number))
+            case Kind.REPORT:
+                self._on_report(body)

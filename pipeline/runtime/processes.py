@@ -163,10 +163,12 @@ class _Life:
             leads=True,
             on_report=self._take,
         )
+        death = Death.TOLD
         try:
-            return await self._watch(process, pidfd, trunk)
+            death = await self._watch(process, pidfd, trunk)
+            return death
         finally:
-            await _end(process, pidfd)
+            await _end(process, pidfd, at_once=death in {Death.WEDGED, Death.LATE})
             os.close(pidfd)
             self._state.pid, self._state.ready = 0, False
 
@@ -247,13 +249,14 @@ def _start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, socket
     return process, pidfd, ours
 
 
-async def _end(process: subprocess.Popen[bytes], pidfd: int) -> None:
+async def _end(process: subprocess.Popen[bytes], pidfd: int, *, at_once: bool) -> None:
     """The ladder: the trunk is closed by now, then SIGTERM, then SIGKILL; afterwards there is no such process.
 
-    Bounded, and not cancellable.
+    Bounded, and not cancellable. `at_once` is for what does not listen any more: the last step is the first.
     """
+    ladder = ((None, LET_GO_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, None))
     with trio.CancelScope(shield=True):
-        for number, patience_s in ((None, LET_GO_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, None)):
+        for number, patience_s in ladder[-1:] if at_once else ladder:
             if number is not None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, number)

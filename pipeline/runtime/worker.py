@@ -17,6 +17,7 @@ from pipeline.core.retry import RestartIntensity
 from pipeline.runtime import graph, supervisor
 from pipeline.runtime.clock import HostClock
 from pipeline.runtime.floor import Floor
+from pipeline.runtime.garbage import freeze_start
 from pipeline.runtime.graph import ActorSpec, LinkSpec, Placement
 from pipeline.runtime.lifeline import hold_lifeline
 from pipeline.runtime.links import Links, open_links
@@ -71,6 +72,7 @@ async def _work(name: str, trunk_fd: int, the_map: Map, build: Build) -> int:
         child = _Child(trunk, links, supervisor.new_states(actors), progress)
         arguments = graph.bind(actors, the_map.links, links.ends, build(begin.plan, floor, progress))
         intensity = RestartIntensity(the_map.restarts_max, the_map.restart_period_s)
+        freeze_start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.beat)
             nursery.start_soon(child.run_actors, actors, arguments, intensity, nursery.cancel_scope)

@@ -1,5 +1,8 @@
 """Who steers the call that `talkwire run` holds, and what it says at the end."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -82,3 +85,17 @@ async def test_a_call_that_heard_nothing_says_so(
         with pytest.raises(NothingHeardError, match="nothing was heard"):
             await daemon.hold(Keys())
     assert '"event":"finished"' in capfd.readouterr().out
+
+
+PROGRAM = """
+import gc
+from pipeline.cli import run
+run.perform = lambda *_, **__: print(gc.get_freeze_count()) or 0
+run.run()
+"""
+
+
+def test_what_the_start_made_is_kept_from_the_collector(tmp_path: Path) -> None:
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    frozen = subprocess.run([sys.executable, "-c", PROGRAM], env=environ, capture_output=True, check=True, text=True)
+    assert int(frozen.stdout) > 10_000, "trio alone is more"

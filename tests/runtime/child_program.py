@@ -1,5 +1,6 @@
 """A child process for test_processes: `child_program.py MODE FD PPID`. One actor counts, another adds up."""
 
+import gc
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from pipeline.vocabulary.errors import AudioFileError, SoundSystemHungError
 
 async def ticker(numbers: Sender[int], *, mode: str) -> None:
     """Lives in the child: sends numbers, until its mode makes it end."""
-    number = 0
+    number = gc.get_freeze_count() if mode == "frozen" else 0
     while True:
         await numbers.send(number)
         number += 1

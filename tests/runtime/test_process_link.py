@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from pipeline.core.overflow import Hold, Overflow
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import LinkSpec
-from pipeline.runtime.process_link import CrossingLink, Inlet, Outlet, Trunk
+from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, PACKET_BYTES, CrossingLink, Inlet, Outlet, Trunk
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import AudioFrame, SpeechFrame
 from pipeline.vocabulary.signals import Activity, InputFailed, InputReady, SpeechEnd
@@ -151,3 +151,41 @@ async def test_reports_are_handed_over_in_order_and_flushed_before_the_end() -> 
                 await far.flush()
                 child.cancel_scope.cancel()
     assert heard == [msgspec.msgpack.encode(number) for number in range(200)]
+
+
+BODIES = [*(bytes([number]) * 100 for number in range(150)), bytes(50_000), b"last"]
+
+
+async def test_what_has_queued_up_shares_packets() -> None:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    far.setblocking(False)
+    trunk = Trunk(trio.socket.from_stdlib_socket(near), [], [], Floor(), leads=False, on_report=lambda _: None)
+    with far:
+        for body in BODIES:
+            trunk.report(body)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trunk.run)
+            await trunk.flush()
+            nursery.cancel_scope.cancel()
+        sizes = []
+        while packet := far.recv(MAX_MESSAGE_BYTES):
+            sizes.append(len(packet))
+    assert len(sizes) == 5, "three for 150 small ones, one for the large one, one for the last"
+    assert max(sorted(sizes)[:-1]) <= PACKET_BYTES
+
+
+async def test_packets_are_taken_apart_as_they_were_put_together() -> None:
+    taken: list[bytes] = []
+    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    near = Trunk(ours, [], [], Floor(), leads=False, on_report=lambda _: None)
+    far = Trunk(theirs, [], [], Floor(), leads=False, on_report=taken.append)
+    for body in BODIES:
+        near.report(body)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(far.run)
+            nursery.start_soon(near.run)
+            await near.flush()
+            await wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+    assert taken == BODIES

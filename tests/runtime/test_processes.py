@@ -99,6 +99,12 @@ async def test_values_flow_from_a_child_and_it_ends_with_its_parent() -> None:
     assert (parent.incidents, parent.state.pid) == ([], 0)
 
 
+async def test_a_child_keeps_what_its_start_made_from_the_collector() -> None:
+    async with parent_of("frozen") as parent:
+        await parent.until_received(1)
+    assert parent.received[0] > 10_000, "trio alone is more"
+
+
 async def test_a_child_that_was_killed_is_seen_at_once_and_replaced() -> None:
     async with parent_of("well") as parent:
         await parent.until_received(5)
