@@ -3,7 +3,6 @@
 from typing import Final
 
 import trio
-from msgspec.structs import replace
 
 from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
 from pipeline.core.playout import Playhead
@@ -24,11 +23,6 @@ HOLD_MS: Final = 1_000.0
 
 The rest waits in link `speech`, whose backpressure reaches back to link `reply`; a floor empties this as well.
 """
-REPORT_S: Final = 0.1
-"""Between two reports that differ in the position only: each is a packet for both processes, there and back.
-
-If this process dies, so much more counts as not heard; a cut reports its own position.
-"""
 
 
 async def playback(
@@ -42,7 +36,7 @@ async def playback(
     frame_ms: int,
     fade_ms: float,
 ) -> None:
-    """Play for ever; report what was heard, and what every cut of the floor has left unheard.
+    """Play for ever; report what was heard after every block and every cut of the floor.
 
     A loudspeaker that fails is told once and tried again until it is back.
 
@@ -99,8 +93,6 @@ class _Loudspeaker:
         self._target_gain = 1.0  # raises the floor above what the loudspeaker was playing before
         self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
         self._reported_turn: int | None = None  # the turn whose hearing is not over
-        self._last_report: Heard | None = None
-        self._report_due_s = 0.0
 
     def obey(self, commands: Receiver[OutputCommand]) -> None:
         """Take in the commands that have come; the volume moves over one block, without a click."""
@@ -128,17 +120,7 @@ class _Loudspeaker:
         return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
 
     def report(self, now: float) -> Heard | None:
-        """Where the listener is; None while nothing sounds, and when that was reported just now."""
-        report = self._where(now)
-        if report is None:
-            return None
-        last = self._last_report
-        if last is not None and report == replace(last, heard_ms=report.heard_ms) and now < self._report_due_s:
-            return None
-        self._last_report, self._report_due_s = report, now + REPORT_S
-        return report
-
-    def _where(self, now: float) -> Heard | None:
+        """Where the listener is; None while nothing sounds."""
         turn = self._reported_turn
         if turn is None:
             return None

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -151,18 +150,3 @@ async def test_nothing_sounds_before_the_volume_is_set(
     rig.commands.sender.send_nowait(SetVolume(1.0))
     await trio.sleep(1.5)
     assert tone(1).pcm in rig.played()
-
-
-async def test_a_position_alone_is_reported_ten_times_a_second_and_more_at_once(
-    autojump_clock: MockClock, rig: Rig
-) -> None:
-    rig.says(counter_signal(1.0).pcm, item="a1")
-    rig.says(counter_signal(0.5).pcm, item="a2", ends_turn=True)
-    await trio.sleep(2)
-    heard: list[Heard] = rig.reports(rig.heard)
-    assert len(heard) <= 1.5 / 0.1 + 4, "beyond them: it begins, it is audible, another item, it is over"
-    steps_ms = [
-        after.heard_ms - before.heard_ms for before, after in pairwise(heard) if before.item_id == after.item_id
-    ]
-    assert max(steps_ms) <= 120, "and a block more"
-    assert heard[-1].finished
