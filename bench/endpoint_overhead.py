@@ -109,6 +109,10 @@ class EagerLoudspeaker:
             await self._rung.wait()
         return OutputRequest(samples=self._frame_ms * RATE_HZ // 1000, leaves_s=trio.current_time())
 
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """It rests as a sound card does; playback begins as soon as sound has come."""
+        await until()
+
     async def write(self, pcm: bytes | None) -> None:
         """Note when a numbered block was handed over."""
         if pcm is not None:

@@ -231,7 +231,6 @@ def _edges_of_actors(
         "session": {"machine": machine, "floor": floor, "notify": notify, "commands": commands},
         "credential": {"source": edges.token_source},
         "network": {"connector": edges.connector, "floor": floor, "ledger": overview.ledger},
-        "decoder": {"frame_ms": settings.audio.frame_ms},
         **audio_edges(audio_plan(settings), edges.microphone, edges.loudspeaker, edges.detector, floor, progress),
     }
 

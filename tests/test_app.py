@@ -372,7 +372,7 @@ class FragileLoudspeaker(SimulatedLoudspeaker):
                     raise DeviceError(UNPLUGGED)
                 return await wait_request()
 
-            yield cast("OutputStream", SimpleNamespace(wait_request=wait_or_fail, write=stream.write))
+            yield cast("OutputStream", SimpleNamespace(wait_request=wait_or_fail, write=stream.write, rest=stream.rest))
 
 
 async def test_a_loudspeaker_that_fails_costs_the_answer_it_was_playing_and_no_more(

@@ -1,5 +1,6 @@
 """Playback: the loudspeaker asks, the jitter buffer answers, the playhead knows what was heard. Obeys the floor."""
 
+from functools import partial
 from typing import Final
 
 import trio
@@ -9,7 +10,7 @@ from pipeline.core.playout import Playhead
 from pipeline.dsp.fade import fade_out, ramp
 from pipeline.dsp.level import first_audible_sample
 from pipeline.edges.interfaces import OutputDevice, OutputRequest, OutputStream
-from pipeline.runtime.ports import FloorView, Receiver, Sender
+from pipeline.runtime.ports import FloorView, Receiver, Sender, wait_any
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
 from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputFailed, OutputOpened, Playout, SetVolume
@@ -70,6 +71,9 @@ async def _play(
     floor: FloorView,
 ) -> None:
     while True:
+        loudspeaker.obey(commands)
+        if loudspeaker.is_silent:
+            await stream.rest(partial(wait_any, frames, commands))
         request = await stream.wait_request()
         loudspeaker.obey(commands)
         pcm, cuts = loudspeaker.answer(request, floor.value, frames)
@@ -94,6 +98,11 @@ class _Loudspeaker:
         self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
         self._reported_turn: int | None = None  # the turn whose hearing is not over
 
+    @property
+    def is_silent(self) -> bool:
+        """Nothing sounds, and nothing that has come is still to sound."""
+        return self._gain is not None and not self._open and self._reported_turn is None
+
     def obey(self, commands: Receiver[OutputCommand]) -> None:
         """Take in the commands that have come; the volume moves over one block, without a click."""
         try:
@@ -112,16 +121,22 @@ class _Loudspeaker:
         block, cut_turns = self._cut(floor, request.samples) if floor > self._floor else (None, [])
         if self._gain is not None:
             self._fill(frames)
-        block = block or self._buffer.take(request.samples)
+        samples = request.samples
+        if block is None:
+            if self._buffer.ready >= request.blocks * samples:
+                samples *= request.blocks
+            block = self._buffer.take(samples)
         pcm = None
         if block is not None:
             pcm = self._hand_over(block, request.leaves_s)
-        end_s = request.leaves_s + request.samples / RATE_HZ
+        end_s = request.leaves_s + samples / RATE_HZ
         return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
 
     def report(self, now: float) -> Heard | None:
         """Where the listener is; None while nothing sounds."""
         turn = self._reported_turn
+        if turn is not None and turn < self._floor:  # how much of it was heard, its flush has told
+            turn = self._reported_turn = None
         if turn is None:
             return None
         finished = self._playhead.finished(turn, now)

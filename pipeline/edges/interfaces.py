@@ -3,7 +3,7 @@
 Errors raised through these doors are only those of `vocabulary.errors`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -17,13 +17,14 @@ class InputBlock(NamedTuple):
         pcm: s16le mono at RATE_HZ, `frame_ms` long (the last block of a finite input is padded with silence).
         captured_s: host clock when its first sample was heard.
         speech_end_s: a finite input's last speech sample lies in this block, at this host clock; else None.
-        far: what left the loudspeaker during that time, as long as `pcm`; None from a microphone that cannot know.
+        far: what left the loudspeaker during that time, as long as `pcm`, for whoever asks before the next block; None
+            from a microphone that cannot know.
     """
 
     pcm: bytes
     captured_s: float
     speech_end_s: float | None = None
-    far: bytes | None = None
+    far: Callable[[], bytes] | None = None
 
 
 class InputDevice(Protocol):
@@ -48,12 +49,14 @@ class OutputRequest(NamedTuple):
     """The loudspeaker asks for its next block.
 
     Attributes:
-        samples: how many it wants.
+        samples: how many it wants: a block.
         leaves_s: host clock when the first of them will leave the loudspeaker.
+        blocks: so many it takes at once, where there are so many already; each asking costs the machine a wake-up.
     """
 
     samples: int
     leaves_s: float
+    blocks: int = 1
 
 
 class OutputStream(Protocol):
@@ -64,11 +67,15 @@ class OutputStream(Protocol):
         ...
 
     async def write(self, pcm: bytes | None) -> None:
-        """Answer the request: exactly `samples` s16le mono samples at RATE_HZ, or None for silence.
+        """Answer the request: 1 to `blocks` times `samples` s16le mono samples at RATE_HZ, or None: a block of silence.
 
         Raises:
             DeviceError: the device failed.
         """
+        ...
+
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Play silence without asking for it, until `until` returns. Raises DeviceError, and what `until` raises."""
         ...
 
 

@@ -4,12 +4,13 @@ Block k belongs to `start + k * frame` whatever its neighbours do, so a late con
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import trio
 
 from pipeline.edges.interfaces import InputBlock, OutputRequest
+from pipeline.edges.resting import answer_with_silence
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
 STALL_S: Final = 0.1  # s: as much as a sound card holds ready; a stall that outlasts it is heard as silence
@@ -106,6 +107,10 @@ class PacedOutput:
         await trio.sleep_until(leaves_s)
         self._asked = True
         return OutputRequest(samples=len(self._silence) // 2, leaves_s=leaves_s)
+
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """The time line goes on."""
+        await answer_with_silence(self, until)
 
     async def write(self, pcm: bytes | None) -> None:
         """Answer the request. Raises what `play` raises."""

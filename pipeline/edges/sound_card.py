@@ -6,8 +6,9 @@ Mute is a closed device: leaving `open` stops the stream and gives the card back
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ import trio
 from pipeline.core.device_clock import DeviceClock
 from pipeline.dsp.resample import StreamResampler, spread, to_mono
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.edges.resting import serve_until
 from pipeline.edges.sound_card_stream import CardStream, Mark
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
@@ -25,6 +27,9 @@ STALE_S: Final = 0.4
 or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
+REQUEST_MS: Final = 40
+"""Asked for at once where there is so much: every second callback wakes the loop instead of every one. It costs up to
+a block more of sound that a barge-in can no longer take back, and nothing when a reply begins."""
 MARGIN_MS: Final = 2
 """Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
 
@@ -103,7 +108,7 @@ class CardMicrophone:
             for mark in stream.marks():
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
-                yield InputBlock(pcm, captured_s, far=self._system.far_end.take(captured_s, samples))
+                yield InputBlock(pcm, captured_s, far=partial(self._system.far_end.take, captured_s, samples))
             await stream.wait_callback()
 
 
@@ -211,10 +216,12 @@ class _Mouth:
         self._system = system
         self._stream = stream
         self._samples = frame_ms * RATE_HZ // 1000
+        self._blocks = max(1, REQUEST_MS // frame_ms)
         self._statistics = statistics
         self._resampler = StreamResampler(RATE_HZ, stream.rate_hz)
         self._ahead = 0  # blocks that are to lie ready; 0 before the first
-        self._enough = 1
+        self._enough = 1  # samples in the ring below which the next are asked for
+        self._has_rested = False
 
     async def wait_request(self) -> OutputRequest:
         """Wait until another block is wanted. Raises DeviceError, SoundSystemHungError."""
@@ -227,11 +234,29 @@ class _Mouth:
         if not stream.ring.held:
             self._begin()
         leaves = stream.ring.due / stream.channels + self._resampler.pending
-        return OutputRequest(self._samples, self.clock.at(leaves))
+        return OutputRequest(self._samples, self.clock.at(leaves), self._blocks)
+
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Leave the card alone with its silence: a kiosk that nobody talks to hardly wakes for it."""
+        self._has_rested = True
+        self._stream.wake_below = 0
+        try:
+            await serve_until(until, self._stay)
+        finally:
+            self._stream.wake_below = self._enough if self._ahead else math.inf
+
+    async def _stay(self) -> None:
+        """Only the end of the stream wakes us, its watchdog, and the question whether it is still wanted."""
+        while True:
+            self._system.demand_fresh()
+            self.settle()
+            await self._stream.watch()
 
     async def write(self, pcm: bytes | None) -> None:
-        """Lay the block ready."""
-        assert pcm is None or len(pcm) == 2 * self._samples, "a block has as many samples as were asked for"
+        """Lay the blocks ready."""
+        blocks = 1 if pcm is None else len(pcm) / 2 / self._samples
+        assert 1 <= blocks <= self._blocks, "as many samples as were asked for"
+        assert blocks == int(blocks), "whole blocks"
         sound = self._resampler.process_silence(self._samples) if pcm is None else self._resampler.process(pcm)
         self._stream.ring.write(spread(sound, self._stream.channels))
         await trio.lowlevel.checkpoint()
@@ -248,7 +273,9 @@ class _Mouth:
 
     def _begin(self) -> None:
         """The card has played silence, at its start or because we were late."""
-        self._statistics.starved += self._ahead > 0
-        self._ahead = min(self._ahead + 1, AHEAD_MAX)
-        self._enough = self._ahead * self._stream.block * self._stream.channels
+        if not self._has_rested or not self._ahead:
+            self._statistics.starved += self._ahead > 0
+            self._ahead = min(self._ahead + 1, AHEAD_MAX)
+            self._enough = self._stream.wake_below = self._ahead * self._stream.block * self._stream.channels
+        self._has_rested = False
         self._stream.ring.write(bytes(2 * self._stream.channels * (self._stream.rate_hz * MARGIN_MS // 1000)))

@@ -40,6 +40,7 @@ class SoundDevice(msgspec.Struct, frozen=True):
         inputs: channels it hears with; 0 if it is no microphone.
         outputs: channels it plays on; 0 if it is no loudspeaker.
         rate_hz: what PortAudio believes to be its native rate.
+        is_hardware: a card itself; else a sound server or a chain of ALSA plug-ins, which take any rate.
         default_input: it is the sound system's preferred microphone.
         default_output: its preferred loudspeaker.
     """
@@ -49,6 +50,7 @@ class SoundDevice(msgspec.Struct, frozen=True):
     inputs: int
     outputs: int
     rate_hz: int
+    is_hardware: bool
     default_input: bool
     default_output: bool
 
@@ -62,8 +64,13 @@ class SoundDevice(msgspec.Struct, frozen=True):
 
     @property
     def rates_hz(self) -> list[int]:
-        """What to open it with, best first: what cards run at whatever PortAudio believes, its belief, what we need."""
-        return list(dict.fromkeys((CARD_RATE_HZ, self.rate_hz, RATE_HZ)))
+        """What to open it with, best first.
+
+        A card: what cards run at whatever PortAudio believes, its belief, what we need. What converts anyway is asked
+        for what we need, so that sound is converted once and not twice.
+        """
+        natives = (CARD_RATE_HZ, self.rate_hz)
+        return list(dict.fromkeys((*natives, RATE_HZ) if self.is_hardware else (RATE_HZ, *natives)))
 
     def is_default(self, direction: Direction) -> bool:
         """Whether it is the preferred one for this direction."""
@@ -88,6 +95,7 @@ def read_devices(sounddevice: _Enumerator) -> list[SoundDevice]:
             inputs=info["max_input_channels"],
             outputs=info["max_output_channels"],
             rate_hz=round(info["default_samplerate"]),
+            is_hardware=_ADDRESS.search(info["name"]) is not None,
             default_input=("input", info["index"]) in preferred,
             default_output=("output", info["index"]) in preferred,
         )

@@ -4,6 +4,7 @@ The callbacks run in PortAudio's thread. They copy a block, note when it passes 
 what goes wrong in one ends the stream (`error=paAbort` of sounddevice), which the loop is told like any other end.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -73,6 +74,8 @@ class CardStream:
         self.block = rate_hz * BLOCK_MS // 1000  # samples per channel
         self.ring = RingBuffer(self.block * channels * (MARKS_MAX + 4))  # marks are forgotten before their samples
         self.played = RingBuffer(self.block * channels * (MARKS_MAX + 4))
+        self.wake_below = math.inf
+        """A loudspeaker's callback wakes the loop when the ring holds less than so many samples: by default always."""
         self.is_sick = False
         self.has_finished = False
         self._clock = clock
@@ -87,6 +90,7 @@ class CardStream:
         now = self._clock()
         self.ring.write(block)
         self._note(samples, now + (times.inputBufferAdcTime - times.currentTime), now, xrun=flags.input_overflow)
+        os.eventfd_write(self._event, 1)
 
     def play(self, block: Any, samples: int, times: Times, flags: Flags) -> None:
         """Callback of a loudspeaker; silence stands for what the loop has not brought."""
@@ -95,6 +99,8 @@ class CardStream:
         block[:] = pcm
         self.played.write(pcm)
         self._note(samples, now + (times.outputBufferDacTime - times.currentTime), now, xrun=flags.output_underflow)
+        if self.ring.held < self.wake_below:
+            os.eventfd_write(self._event, 1)
 
     def finished(self) -> None:
         """PortAudio has ended the stream: the device is gone, or a callback failed, or it was told to."""
@@ -104,7 +110,6 @@ class CardStream:
     def _note(self, samples: int, at_s: float, came_s: float, *, xrun: bool) -> None:
         self._marks.append(Mark(self._index, samples, at_s, came_s, xrun))
         self._index += samples
-        os.eventfd_write(self._event, 1)
 
     # the loop
 
@@ -114,20 +119,36 @@ class CardStream:
             yield self._marks.popleft()
 
     async def wait_callback(self, patience_s: float = WATCHDOG_S) -> None:
-        """Wait until a callback has come since the last call.
+        """Wait until a callback has woken us since the last call.
 
         Raises:
             DeviceError: the stream has ended.
             SoundSystemHungError: none came in time.
         """
-        with trio.move_on_after(patience_s) as scope:
+        with trio.move_on_after(patience_s):
             await trio.lowlevel.wait_readable(self._event)
         if self.has_finished:
             raise DeviceError(f"{self.label}: the device is gone")
-        if scope.cancelled_caught:
-            self.is_sick = True
-            raise SoundSystemHungError(f"{self.label}: no sound from or to the device for {patience_s:g} s")
-        os.eventfd_read(self._event)
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            raise self._hung(patience_s) from None
+
+    async def watch(self) -> None:
+        """Let callbacks that do not wake us pass for a while. Raises as `wait_callback`."""
+        index = self._index
+        with trio.move_on_after(WATCHDOG_S):
+            while not self.has_finished:
+                await trio.lowlevel.wait_readable(self._event)
+                os.eventfd_read(self._event)  # a wake-up from before; only the end of the stream writes there now
+        if self.has_finished:
+            raise DeviceError(f"{self.label}: the device is gone")
+        if self._index == index:
+            raise self._hung(WATCHDOG_S)
+
+    def _hung(self, waited_s: float) -> SoundSystemHungError:
+        self.is_sick = True
+        return SoundSystemHungError(f"{self.label}: no sound from or to the device for {waited_s:g} s")
 
     def close(self) -> None:
         """Give the eventfd back. Only when no callback can come any more: its number may soon mean another file."""

@@ -11,7 +11,7 @@ byte for silence.
 import errno
 import math
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import trio
 
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.pacing import STALL_S
+from pipeline.edges.resting import answer_with_silence
 from pipeline.vocabulary.configuration import printable
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
@@ -114,6 +115,10 @@ class _Requests:
             self._leaves_s = trio.current_time()
         self._waiting -= 1
         return OutputRequest(REQUEST_MS * RATE_HZ // 1000, self._leaves_s)
+
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """The other side goes on asking."""
+        await answer_with_silence(self, until)
 
     async def write(self, pcm: bytes | None) -> None:
         """Answer with sound, or with the sign for silence."""

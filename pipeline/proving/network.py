@@ -35,13 +35,12 @@ class Network:
         on_operation: called with the number of each operation on a stream (dial, send, receive) before it is done.
     """
 
-    def __init__(self, trace: Trace, accept: Accept, on_delivery: Callable[[], None], seed: int) -> None:
+    def __init__(self, trace: Trace, accept: Accept, seed: int) -> None:
         self.toxics: tuple[Toxic, ...] = ()
         self._refusing = 0
         self._swallowing = 0
         self.on_operation: Callable[[int], None] | None = None
         self.trace = trace
-        self.on_delivery = on_delivery
         self._accept = accept
         self._seed = seed
         self._dialled = 0
@@ -337,7 +336,6 @@ class End(trio.abc.Stream):
         if self._is_client and data:
             for told in self._incoming.reached():
                 self.wire.network.trace.add(told)
-            self.wire.network.on_delivery()
         return data
 
     def _demand_open(self) -> None:

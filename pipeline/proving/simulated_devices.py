@@ -1,18 +1,18 @@
 """The simulated room: who speaks when, a microphone that hears it and a loudspeaker that knows what it was given.
 
 Both devices rest while nothing happens, so that a week of silence costs nothing: the microphone is voice-gated (unless
-it is told to be continuous), and the loudspeaker asks for blocks only while something may have come for it. It keeps
-its grid of block times meanwhile.
+it is told to be continuous), and the loudspeaker is left alone by playback. It keeps its grid of block times meanwhile.
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final, NamedTuple
 
 import trio
 
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
+from pipeline.edges.resting import serve_until
 from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.marks import NUMBERS_MAX, Mark, marked, read
@@ -24,8 +24,6 @@ LEAD_S: Final = 0.2
 """Heard before speech by a voice-gated microphone."""
 TAIL_S: Final = 0.9
 """Heard after speech: longer than the silence that ends a turn at the service."""
-AWAKE_S: Final = 0.1
-"""So long after the last sound, or the last thing that came over the network, the loudspeaker keeps asking."""
 
 
 class Utterance(NamedTuple):
@@ -131,15 +129,7 @@ class SimulatedLoudspeaker:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._unplugged = 0
-        self._awake_until_s = 0.0
         self._changed = trio.lowlevel.ParkingLot()
-
-    def wake(self) -> None:
-        """Something may have come for it."""
-        now = trio.current_time()
-        if now >= self._awake_until_s:
-            self._changed.unpark_all()
-        self._awake_until_s = now + AWAKE_S
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
@@ -157,18 +147,16 @@ class SimulatedLoudspeaker:
         await trio.lowlevel.checkpoint()
         self.demand()
         self._trace.add(hp.LoudspeakerOpened())
-        self.wake()
         try:
             yield _OpenLoudspeaker(self, frame_ms)
         finally:
             self._trace.add(hp.LoudspeakerClosed())
 
-    async def rest(self) -> None:
-        """Wait until something may have come; raises DeviceError if the device is gone."""
-        self.demand()
-        while trio.current_time() >= self._awake_until_s:
-            await self._changed.park()
+    async def stay(self) -> None:
+        """Wait for the device to go; raises DeviceError then."""
+        while True:
             self.demand()
+            await self._changed.park()
 
     async def wait_until(self, when_s: float) -> None:
         """Wait for a moment to come; raises DeviceError if the device is gone by then."""
@@ -189,7 +177,6 @@ class SimulatedLoudspeaker:
         except ValueError:
             mark = Mark(0, 0, speech=True, whole=False)
         if mark is not None:
-            self.wake()
             self._trace.add(hp.Played(mark.group, mark.number, mark.whole))
 
 
@@ -205,12 +192,15 @@ class _OpenLoudspeaker:
 
     async def wait_request(self) -> OutputRequest:
         """The next block on the grid; those that fell into a rest were silence."""
-        await self._device.rest()
         now = trio.current_time()
         self._index = max(self._index + 1, math.ceil((now - self._start_s) / self._frame_s))
         leaves_s = round(self._start_s + self._index * self._frame_s, 6)
         await self._device.wait_until(leaves_s)
         return OutputRequest(self._samples, leaves_s)
+
+    async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Let time pass."""
+        await serve_until(until, self._device.stay)
 
     async def write(self, pcm: bytes | None) -> None:
         """Take the answer."""

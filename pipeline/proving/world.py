@@ -105,7 +105,7 @@ class World:
         self.service = SimulatedService(
             self.trace, admission, self.true_wall_s, plan.frame_ms, plan.seed, self.settings.server
         )
-        self.network = Network(self.trace, self.service.accept, self.loudspeaker.wake, plan.seed)
+        self.network = Network(self.trace, self.service.accept, plan.seed)
         self.backend = SimulatedBackend(self.trace, self.network, admission, self.true_wall_s)
         self._operator = _Operator()
         self._nursery: trio.Nursery | None = None

@@ -88,6 +88,11 @@ class _Queue(Generic[T]):
         self._made_room()
         return value
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing to take, and more may come."""
+        return not self._items and not self._closed
+
     def purge(self) -> None:
         """Take out everything stale; the floor calls it. A waiting sender finds room, or finds itself stale."""
         if self._closed:
@@ -214,6 +219,12 @@ class LocalReceiver(Generic[T]):
     def receive_nowait(self) -> T:
         """Next value if there is one, else raises trio.WouldBlock."""
         return self._queue.take()
+
+    async def wait_value(self) -> None:
+        """Wait until there is a value to receive, or none will ever come."""
+        await trio.lowlevel.checkpoint()
+        while self._queue.is_idle:
+            await self._queue.arrival.park()
 
     def __aiter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar
 
 import msgspec
+import trio
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -43,6 +44,10 @@ class Receiver(Protocol[T_co]):
         """Next value if there is one, else raises trio.WouldBlock."""
         ...
 
+    async def wait_value(self) -> None:
+        """Wait until there is a value to receive, or none will ever come; takes nothing. Always a checkpoint."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[T_co]:
         """Iterate until the link is closed."""
         ...
@@ -71,6 +76,18 @@ class Sender(Protocol[T_contra]):
     def statistics(self) -> LinkStatistics:
         """Counters so far."""
         ...
+
+
+async def wait_any(*receivers: Receiver[object]) -> None:
+    """Wait until one of them has a value, or will never have one; takes nothing."""
+
+    async def wait(receiver: Receiver[object]) -> None:
+        await receiver.wait_value()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for receiver in receivers:
+            nursery.start_soon(wait, receiver)
 
 
 class FloorView(Protocol):

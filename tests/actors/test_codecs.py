@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +24,7 @@ def packet(pcm: bytes, item: str = "a1", *, ends_turn: bool = False) -> ReplyPac
 
 async def decoded(actors: trio.Nursery, link: Link, packets: list[ReplyPacket]) -> list[SpeechFrame]:
     inbox, outbox = link(), link()
-    actors.start_soon(partial(decoder, frame_ms=20), inbox.receiver, outbox.sender)
+    actors.start_soon(decoder, inbox.receiver, outbox.sender)
     for each in [*packets, packet(b"", ends_turn=True)]:
         inbox.sender.send_nowait(each)
     frames: list[SpeechFrame] = []
@@ -51,7 +50,7 @@ async def test_packets_of_any_size_become_blocks_without_losing_a_sample(
     cuts = [0, 3, 961, 10_000, 10_001, len(pcm)]
     frames = await decoded(actors, link, [packet(pcm[a:b]) for a, b in pairwise(cuts)])
     assert b"".join(frame.pcm for frame in frames) == pcm
-    assert max(len(frame.pcm) for frame in frames) == 960
+    assert max(len(frame.pcm) for frame in frames) == 4800
     assert {len(frame.pcm) % 2 for frame in frames} == {0}
 
 

@@ -7,7 +7,9 @@ from pipeline.vocabulary.errors import DeviceError
 
 
 def device(name: str, index: int = 0, *, inputs: int = 2, outputs: int = 2, default: bool = False) -> SoundDevice:
-    return SoundDevice(index, name, inputs, outputs, 44_100, default_input=default, default_output=default)
+    return SoundDevice(
+        index, name, inputs, outputs, 44_100, is_hardware=False, default_input=default, default_output=default
+    )
 
 
 DEVICES = [
@@ -99,3 +101,7 @@ def test_portaudios_list_is_read() -> None:
     assert devices[0].rates_hz == [48_000, 44_100, 24_000]
     assert devices[0].used_channels("input") == 1
     assert device("pulse", inputs=32).used_channels("input") == 2
+
+
+def test_what_converts_anyway_is_asked_for_the_rate_we_need() -> None:
+    assert device("pulse").rates_hz == [24_000, 48_000, 44_100]

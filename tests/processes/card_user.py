@@ -49,7 +49,7 @@ async def listen(system: SoundSystem, names: Sequence[str], folder: Path | None)
                             tell("heard", name=device.name, captured_s=block.captured_s, computed_s=time.process_time())
                         first = False
                         near += block.pcm
-                        far += block.far or b""
+                        far += block.far() if block.far else b""
             except DeviceError as error:
                 fail("input", error)
                 await trio.sleep(REOPEN_S)
