@@ -74,6 +74,8 @@ class CardStream:
         self.block = rate_hz * BLOCK_MS // 1000  # samples per channel
         self.ring = RingBuffer(self.block * channels * (MARKS_MAX + 4))  # marks are forgotten before their samples
         self.played = RingBuffer(self.block * channels * (MARKS_MAX + 4))
+        self.wake_after = 1
+        """A microphone's callback wakes the loop when so many blocks wait to be taken."""
         self.wake_below = math.inf
         """A loudspeaker's callback wakes the loop when the ring holds less than so many samples: by default always."""
         self.is_sick = False
@@ -90,7 +92,8 @@ class CardStream:
         now = self._clock()
         self.ring.write(block)
         self._note(samples, now + (times.inputBufferAdcTime - times.currentTime), now, xrun=flags.input_overflow)
-        os.eventfd_write(self._event, 1)
+        if len(self._marks) >= self.wake_after:
+            os.eventfd_write(self._event, 1)
 
     def play(self, block: Any, samples: int, times: Times, flags: Flags) -> None:
         """Callback of a loudspeaker; silence stands for what the loop has not brought."""
