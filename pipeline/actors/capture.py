@@ -33,9 +33,9 @@ REOPEN_S: Final = 0.25
 THRESHOLD: Final = 0.5
 """Probability of speech at which the local detector opens."""
 PAIR_AFTER_S: Final = 1.0
-"""So long after the last speech, frames are handed on two at a time: in a quiet room that halves what everything behind
-costs. It delays nothing that matters: from the first sign of speech on, and while a service waits for silence to be
-long enough, each frame goes at once."""
+"""So long after the last speech, a sound card's frames are handed on two at a time: in a quiet room that halves what
+everything behind costs. It delays nothing that matters: from the first sign of speech on, and while a service waits for
+the silence to be long enough, each frame goes at once."""
 HANGOVER_MS: Final = 500.0
 """Silence after which an utterance is over: as long as the service's, so that both cut where a person pauses."""
 
@@ -171,10 +171,14 @@ class _Microphone:
 
     async def _take(self, block: InputBlock, *, speech: bool) -> None:
         talking = self._talking  # once: the key may be released while the frame is on its way
+        if speech or (talking and self._push_to_talk):
+            self._speech_s = block.captured_s
+        is_quiet = block.captured_s - self._speech_s > PAIR_AFTER_S
         if talking or self._let_through:
             self._let_through = talking
-            await self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech)
-        if self._kept is None and self._is_quiet(block.captured_s) and block.no_hurry is not None:
+            keep = is_quiet and self._kept is None and block.no_hurry is not None
+            await self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech, keep=keep)
+        if is_quiet and self._kept is None and block.no_hurry is not None:
             block.no_hurry()
         if block.speech_end_s is not None:
             await self._activity.send(SpeechEnd(block.speech_end_s))
@@ -185,19 +189,14 @@ class _Microphone:
             await self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True, speech=False)
         await self._activity.send(InputEnded(self._seq))
 
-    async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool) -> None:
+    async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool, keep: bool = False) -> None:
         frame = AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch, speech)
-        if speech or self._push_to_talk:
-            self._speech_s = captured_s
-        if self._kept is None and self._is_quiet(captured_s):
+        if keep:
             self._kept = frame
         else:
             self._release()
             await self._frames.send(frame)
         self._seq += 1
-
-    def _is_quiet(self, captured_s: float) -> bool:
-        return captured_s - self._speech_s > PAIR_AFTER_S
 
     def _release(self) -> None:
         """Hand on what was kept back; link `mic` drops its oldest, so this never waits."""
