@@ -120,7 +120,7 @@ class _Line:
         self._service = service
         self._outbox: deque[ev.ClientEvent] = deque()  # a writer that stalls loses the line within 2 s, which bounds it
         self._flowing = False
-        self._wake = trio.Event()
+        self._asked = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._closing = False
@@ -143,7 +143,7 @@ class _Line:
 
     def wake(self) -> None:
         """There is something to write."""
-        self._wake.set()
+        self._asked.unpark_all()
 
     async def close(self) -> None:
         """End the socket and wait until it is closed."""
@@ -189,7 +189,6 @@ class _Line:
 
     async def _write(self, connection: Connection) -> None:
         while True:
-            self._wake = trio.Event()
             while self._outbox:
                 event = self._outbox.popleft()
                 if isinstance(event, ev.InputAudioBufferClear):
@@ -198,9 +197,13 @@ class _Line:
             self._ledger.expire(trio.current_time())
             frame = self._ledger.peek() if self._flowing else None
             if frame is None:
-                await self._wake.wait()
+                await self._asked.park()
                 continue
-            await connection.send(frame.message)
+            try:
+                await connection.send(frame.message)
+            except trio.Cancelled:  # it was sent whole nevertheless, as Connection says
+                self._ledger.sent(frame)
+                raise
             self._ledger.sent(frame)
             self._uncommitted_ms += frame.duration_ms
             if frame.ends_turn:

@@ -100,6 +100,28 @@ def numbers(wire: Any) -> list[int]:
     return [int.from_bytes(base64.b64decode(audio)[:2], "little") for audio in appended]
 
 
+async def test_a_frame_under_way_when_the_line_is_closed_counts_as_sent(
+    autojump_clock: MockClock, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await rig.open()
+    connection, released = wire.peer.line, trio.Event()
+    send = connection.send
+
+    async def hold(text: str) -> None:
+        with trio.CancelScope(shield=True):
+            await released.wait()
+        await send(text)
+
+    monkeypatch.setattr(connection, "send", hold)
+    rig.captures(1)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(1))
+    await trio.sleep(0.1)
+    released.set()
+    assert await rig.told() == ex.Closed(1, {"captured": 1, "sent": 1, "spooled": 0})
+    assert numbers(wire) == [0]
+
+
 async def test_nothing_captured_is_sent_before_the_settings_are_confirmed(autojump_clock: MockClock, rig: Rig) -> None:
     wire = await rig.open(flow=False)
     rig.captures(5)
