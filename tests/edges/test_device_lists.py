@@ -1,22 +1,25 @@
-"""Lists of sound cards: the next one takes over, and the better one is taken again."""
+"""Lists of devices: the next one takes over, and the better one is taken again."""
+
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
 import trio.lowlevel
 import trio.testing
 
-from pipeline.edges.devices import ASK_S, FirstToOpen, input_device
+from pipeline.edges.devices import ASK_S, FirstToOpen, input_device, output_device
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from tests.fake_sounddevice import (
     FakeCard,
     FakeSounddevice,
+    keep_asking,
     listen_on,
     never,
     take,
 )
-
-# lists
 
 
 async def test_a_headset_is_unplugged_and_taken_again(
@@ -97,3 +100,33 @@ async def test_a_hung_sound_system_is_no_reason_to_try_the_next_card(autojump_cl
     microphone = input_device(["device:usb", "none:"], sound_system=system)
     with pytest.raises(SoundSystemHungError):
         await take(microphone, 1)
+
+
+async def test_a_socket_that_silence_stood_in_for_is_taken_when_it_is_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    with (
+        TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as robot,
+    ):
+        path = Path(folder) / "robot"
+
+        async def come_back() -> None:
+            await trio.sleep(1.5 * ASK_S)
+            robot.bind(str(path))
+            robot.listen(2)
+
+        nursery.start_soon(come_back)
+        microphone, loudspeaker = input_device([f"unix:{path}", "none:"]), output_device([f"unix:{path}", "none:"])
+
+        async def listen() -> None:
+            with pytest.raises(DeviceError, match=f"unix:{path} is back"):
+                await listen_on(microphone, 1, lambda: None)
+
+        async with trio.open_nursery() as both:
+            both.start_soon(listen)
+            with trio.fail_after(3 * ASK_S), pytest.raises(DeviceError, match=f"unix:{path} is back"):
+                await keep_asking(loudspeaker)
+        for device in (microphone, loudspeaker):
+            async with device.open(20):
+                assert device.name == f"unix:{path}"
