@@ -112,7 +112,7 @@ def _call(snapshot: SnapshotNotice) -> list[Text]:
 
 
 def _device(device: DeviceStatus) -> tuple[str, str]:
-    styles = {DeviceState.OPEN: GOOD, DeviceState.FAILED: BAD}
+    styles = {DeviceState.OPEN: GOOD, DeviceState.FAILED: BAD, DeviceState.GONE: BAD}
     return f"{device.state} {device.name}".rstrip(), styles.get(device.state, WORN)
 
 

@@ -27,13 +27,27 @@ class Devices:
         self.voice_active = False
         self.utterances = 0
 
+    def mute(self) -> None:
+        """The microphone is to stay closed; one that is gone will not be opened again."""
+        self.muted = True
+        if self.microphone.state is DeviceState.GONE:
+            self.microphone = DeviceStatus(self.microphone.name)
+
+    def lose(self) -> None:
+        """The process that held them has ended: none is as it was last told to be, until it is told anew."""
+        self.microphone = _lost(self.microphone)
+        self.loudspeaker = _lost(self.loudspeaker)
+        if self.muted:
+            self.mute()
+
     def take_input(self, signal: sg.Activity) -> None:
         """Take in what befell the microphone, or what was heard with it."""
         match signal:
             case sg.InputReady(detector):
                 self.detector = detector
                 self.listening = self.voice_active = False
-                self.microphone = DeviceStatus()
+                if self.microphone.state is not DeviceState.GONE:  # else it will be opened again
+                    self.microphone = DeviceStatus()
             case sg.InputOpened(name):
                 self.microphone = DeviceStatus(name, DeviceState.OPEN)
             case sg.InputClosed():
@@ -59,3 +73,7 @@ class Devices:
                 self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.FAILED, fault.message)
             case sg.Flushed():
                 pass  # of what was heard, not of the device
+
+
+def _lost(device: DeviceStatus) -> DeviceStatus:
+    return device if device.state is DeviceState.CLOSED else DeviceStatus(device.name, DeviceState.GONE)

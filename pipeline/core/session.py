@@ -230,7 +230,7 @@ class Session:
             case sg.ReleaseTalk():
                 self.turn.release_key()
             case sg.Mute():
-                self._devices.muted = True
+                self._devices.mute()
                 self.turn.drop_speech(is_live=self.line.is_live)
             case sg.Unmute():
                 self._devices.muted = False

@@ -95,7 +95,7 @@ async def supervise(
     links: Links,
     floor: Floor,
     *,
-    plan: Callable[[Beat | None], bytes],
+    plan: Callable[[Beat | None, Death | None], bytes],
     intensity: RestartIntensity,
     report: Callable[[Incident], None],
 ) -> None:
@@ -106,7 +106,8 @@ async def supervise(
         state: kept up to date.
         links: of this process; those to and from the child outlive it.
         floor: of this process.
-        plan: what a new life is told to do, given the last word of the one before.
+        plan: what a new life is told to do, given the last word of the one before and how it ended; asked as soon as
+            that has ended.
         intensity: how many crashes are too many; an outage is none.
         report: is told every incident; must neither wait nor raise.
 
@@ -115,9 +116,10 @@ async def supervise(
         CrashLoopError: too many crashes.
     """
     in_outage = False
+    begin = plan(None, None)
     while True:
         life = _Life(spec, state, report)
-        death = await life.live(links, floor, plan(state.beat))
+        death = await life.live(links, floor, begin)
         state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
@@ -129,6 +131,7 @@ async def supervise(
         elif not in_outage:  # told once
             in_outage = True
             report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
+        begin = plan(state.beat, death)
         if in_outage:
             await trio.sleep(OUTAGE_PAUSE_S)
         state.restarts += 1

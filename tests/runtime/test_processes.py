@@ -38,7 +38,7 @@ class Parent:
             arguments = graph.bind(here, LINKS, links.ends, {"adder": {"received": self.received}})
             intensity = RestartIntensity(restarts, 60.0)
 
-            def plan(_last: object) -> bytes:
+            def plan(*_last: object) -> bytes:
                 self.plans += 1
                 return b""
 
