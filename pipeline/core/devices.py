@@ -34,11 +34,9 @@ class Devices:
             self.microphone = DeviceStatus(self.microphone.name)
 
     def lose(self) -> None:
-        """The process that held them has ended: none is as it was last told to be, until it is told anew."""
-        self.microphone = _lost(self.microphone)
-        self.loudspeaker = _lost(self.loudspeaker)
-        if self.muted:
-            self.mute()
+        """The process that held them has ended: what was to be open is not, until it is told anew that it is."""
+        self.microphone = DeviceStatus(self.microphone.name, DeviceState.GONE if self.listening else DeviceState.CLOSED)
+        self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.GONE)
 
     def take_input(self, signal: sg.Activity) -> None:
         """Take in what befell the microphone, or what was heard with it."""
@@ -73,7 +71,3 @@ class Devices:
                 self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.FAILED, fault.message)
             case sg.Flushed():
                 pass  # of what was heard, not of the device
-
-
-def _lost(device: DeviceStatus) -> DeviceStatus:
-    return device if device.state is DeviceState.CLOSED else DeviceStatus(device.name, DeviceState.GONE)
