@@ -172,13 +172,17 @@ async def _keep_child(
     captured = epoch = 0
 
     def plan(last: Beat | None, death: Death | None) -> bytes:
-        """Frames are numbered on over a death, so that those it took with it are missed and counted."""
+        """Frames are numbered on over a death, so that those it took with it are missed and counted.
+
+        A new process would open the very card that the last one hung on, and only the parent is there to tell it.
+        """
         nonlocal captured, epoch
         if death is not None:
             devices.lose()
         captured += sum(link.sent for link in last.links if link.name == MIC) if last else 0
         epoch += 1
-        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
+        sound_hung = death is Death.OUTAGE
+        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch, sound_hung=sound_hung))
 
     await processes.supervise(
         processes.ChildSpec(

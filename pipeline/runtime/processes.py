@@ -39,6 +39,9 @@ TERM_S: Final = 0.3
 OUTAGE_PAUSE_S: Final = 0.25
 """A sound system that is away is looked for this often, for ever."""
 
+OUTAGE_OVER_S: Final = 30.0
+"""A life of this length went on without what was away, or with it again: the next outage is news."""
+
 
 class ChildSpec(NamedTuple):
     """A child process: its name in placements, and the command that runs it.
@@ -119,10 +122,13 @@ async def supervise(
     begin = plan(None, None)
     while True:
         life = _Life(spec, state, report)
+        began_s = trio.current_time()
         death = await life.live(links, floor, begin)
         state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
+        if trio.current_time() - began_s > OUTAGE_OVER_S:
+            in_outage = False
         if death not in OUTAGES:
             in_outage = False
             if intensity.exceeded(trio.current_time()):
