@@ -19,6 +19,9 @@ BLOCK_MS: Final = 20
 LATENCY_S: Final = 0.06
 WATCHDOG_S: Final = 0.4
 """Twenty blocks without one callback: the stream is dead, whatever PortAudio says of it."""
+SLICES: Final = 4
+"""Of a patience, each with a deadline of its own. A stall of our own loop, or of all of this process, is no silence of
+the device: it uses up one slice, however long it was, and the device has the others to be heard again."""
 FIRST_CALLBACK_S: Final = 1.0
 """A sound server needs 35 to 60 ms to begin, a suspended or wireless device longer."""
 MARKS_MAX: Final = 64
@@ -120,8 +123,10 @@ class CardStream:
             DeviceError: the stream has ended.
             SoundSystemHungError: none came in time.
         """
-        with trio.move_on_after(patience_s) as scope:
-            await trio.lowlevel.wait_readable(self._event)
+        for _ in range(SLICES):
+            with trio.move_on_after(patience_s / SLICES) as scope:
+                await trio.lowlevel.wait_readable(self._event)
+                break
         if self.has_finished:
             raise DeviceError(f"{self.label}: the device is gone")
         if scope.cancelled_caught:

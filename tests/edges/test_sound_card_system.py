@@ -44,6 +44,29 @@ async def test_callbacks_that_stop_end_the_stream_within_the_watchdog_and_nothin
         assert caught.value.fault().cause == "hung"
 
 
+@pytest.mark.parametrize("stall_s", [0.5, 5.0])
+async def test_a_stall_of_our_own_is_not_taken_for_one_of_the_device(
+    autojump_clock: trio.testing.MockClock,
+    portaudio: FakeSounddevice,
+    microphone: CardMicrophone,
+    loudspeaker: CardLoudspeaker,
+    nursery: trio.Nursery,
+    stall_s: float,
+) -> None:
+    async def stall() -> None:
+        for _ in range(5):
+            await trio.sleep(0.25)
+            autojump_clock.jump(stall_s)  # nothing in this process got on, its callbacks neither
+
+    nursery.start_soon(keep_asking, loudspeaker)
+    async with microphone.open(20) as blocks:
+        nursery.start_soon(stall)
+        for _ in range(100):
+            await anext(blocks)
+    assert trio.current_time() > 5 * stall_s
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_hung_loudspeaker_is_left_alone_and_refuses_to_open_again(
     autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
 ) -> None:

@@ -229,6 +229,20 @@ def test_a_server_that_hangs_ends_the_process_and_a_new_one_finds_it_again(
     print(f"a new process hears {(heard['at_s'] - resumed_s) * 1000:.0f} ms after its start")
 
 
+def test_a_process_that_stood_still_itself_goes_on_with_its_device(cards: VirtualSoundCards, start: Start) -> None:
+    user = start(cards, inputs="device:kiosk", outputs="device:kiosk", seconds=8)
+    user.until("heard")
+    user.until("asked")
+    for stall_s in (0.45, 1.0, 2.0):
+        user.process.send_signal(signal.SIGSTOP)
+        pause(stall_s)
+        user.process.send_signal(signal.SIGCONT)
+        pause(1)
+    assert user.end() == 0
+    assert not user.all("failed")
+    assert user.until("microphone")["opened"] == 1
+
+
 def test_devices_that_the_server_removes_are_gone(
     cards: VirtualSoundCards, kiosk: VirtualSoundCard, start: Start
 ) -> None:
