@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from time import monotonic
@@ -59,6 +60,27 @@ def test_a_sound_server_that_is_long_away_spends_no_restart_and_sound_is_back_by
     assert (status, err) == (0, ""), "ALSA and PortAudio are not heard"
     assert "process audio restarted" not in out
     assert "reconnecting" not in out, "the session and its conversation live on"
+
+
+def test_a_daemon_in_one_process_outlives_stalls_of_its_own(
+    daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil
+) -> None:
+    card = cards["kiosk"]
+    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
+    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
+    endpoint.until('"state":"listening"')
+    wait_until(lambda: is_recorded(card), 10)
+    for stall_s in (0.5, 1.0):
+        endpoint.process.send_signal(signal.SIGSTOP)
+        signal.sigtimedwait([], stall_s)
+        endpoint.process.send_signal(signal.SIGCONT)
+        signal.sigtimedwait([], 1.0)
+    assert is_recorded(card)
+    endpoint.process.terminate()
+    status, out, err = endpoint.end()
+    assert (status, err) == (0, "")
+    assert '"kind":"Device"' not in out
+    assert "hangs" not in out
 
 
 def is_recorded(card: VirtualSoundCard) -> bool:
