@@ -54,6 +54,8 @@ async def network(
                     line.say(event)
                 case ex.Flow(generation) if line is not None and line.generation == generation:
                     line.flow()
+                case ex.Discard(before_s):
+                    ledger.discard(before_s)
                 case ex.Close(generation):
                     if line is not None:
                         await line.close()
