@@ -1,16 +1,58 @@
 """Encoder: captured frames become events of the service's wire, ready to send."""
 
+from typing import Final
+
+import trio
+
 from pipeline.realtime.codec import encode_append
 from pipeline.runtime.ports import Receiver, Sender
 from pipeline.vocabulary.frames import AudioFrame, EncodedFrame
 
+TOGETHER_MS: Final = 100.0
+"""Frames that came together share an event up to this length: each event costs both ends more than what is in it."""
+
 
 async def encoder(frames: Receiver[AudioFrame], packets: Sender[EncodedFrame]) -> None:
-    """Encode every frame; the service's format is ours (24 kHz mono s16le), so only its wrapping changes."""
+    """Encode every frame; the service's format is ours (24 kHz mono s16le), so only its wrapping changes.
+
+    Nobody is waited for: what shares an event had queued up behind one another.
+    """
     async for frame in frames:
-        message = encode_append(frame.pcm)
-        await packets.send(
-            EncodedFrame(
-                frame.seq, frame.captured_s, message, frame.duration_ms, frame.ends_turn, frame.epoch, frame.speech
-            )
-        )
+        together = [frame]
+        while (following := _next(frames)) is not None:
+            if not _continues(together, following):
+                await packets.send(_encode(together))
+                together = []
+            together.append(following)
+        await packets.send(_encode(together))
+
+
+def _next(frames: Receiver[AudioFrame]) -> AudioFrame | None:
+    try:
+        return frames.receive_nowait()
+    except trio.WouldBlock:
+        return None
+
+
+def _continues(together: list[AudioFrame], frame: AudioFrame) -> bool:
+    """Whether it follows on them, means the same and finds room."""
+    last = together[-1]
+    return (
+        (frame.seq, frame.epoch, frame.speech) == (last.seq + 1, last.epoch, last.speech)
+        and not last.ends_turn
+        and sum(each.duration_ms for each in together) + frame.duration_ms <= TOGETHER_MS
+    )
+
+
+def _encode(together: list[AudioFrame]) -> EncodedFrame:
+    first, last = together[0], together[-1]
+    return EncodedFrame(
+        seq=first.seq,
+        captured_s=first.captured_s,
+        message=encode_append(b"".join([each.pcm for each in together])),
+        duration_ms=sum(each.duration_ms for each in together),
+        ends_turn=last.ends_turn,
+        epoch=first.epoch,
+        speech=first.speech,
+        frames=len(together),
+    )

@@ -39,10 +39,10 @@ class Ledger:
             reason = "mic_full" if frame.epoch == self._epoch else "audio_died"
             self._dropped[reason] += frame.seq - self._next_seq
         self._epoch = frame.epoch
-        self._next_seq = frame.seq + 1  # a lower number is a restarted capture: it counts from zero again
-        self.speech_frames += frame.speech
+        self._next_seq = frame.seq + frame.frames  # a lower number is a restarted capture: it counts from zero again
+        self.speech_frames += frame.speech * frame.frames
         if frame.captured_s < self._unwanted_before_s:
-            self._dropped["muted"] += 1
+            self._dropped["muted"] += frame.frames
         else:
             self._spool.append(frame)
         self.expire(now)
@@ -69,16 +69,17 @@ class Ledger:
         if self._spool and self._spool[0] is frame:
             self._spool.popleft()
         else:
-            self._dropped[self._sending_dropped] -= 1
-        self._sent += 1
+            self._dropped[self._sending_dropped] -= frame.frames
+        self._sent += frame.frames
 
     def _drop(self, reason: str) -> None:
-        if self._spool.popleft() is self._sending:
+        frame = self._spool.popleft()
+        if frame is self._sending:
             self._sending_dropped = reason
-        self._dropped[reason] += 1
+        self._dropped[reason] += frame.frames
 
     def books(self) -> dict[str, int]:
         """Frames by fate; `captured` is the sum of the others."""
-        fates = {"sent": self._sent, "spooled": len(self._spool)}
+        fates = {"sent": self._sent, "spooled": sum(frame.frames for frame in self._spool)}
         fates |= {f"dropped_{reason}": count for reason, count in sorted(self._dropped.items()) if count}
         return {"captured": sum(fates.values()), **fates}

@@ -120,9 +120,11 @@ class Session:
     def _trace_arrival(self, event: ev.ClientEvent) -> None:
         match event:
             case ev.InputAudioBufferAppend(audio=audio):
-                found = frame_number(first_and_last(audio))
-                if found is not None:
-                    self._trace.add(hp.Heard(self.wire, found[0]))
+                block = self._service.frame_ms * BYTES_PER_MS * 4 // 3  # characters of base64: whole, without padding
+                for start in range(0, len(audio), block):
+                    found = frame_number(first_and_last(audio[start : start + block]))
+                    if found is not None:
+                        self._trace.add(hp.Heard(self.wire, found[0]))
             case ev.ConversationItemTruncate(item_id=item, audio_end_ms=end_ms):
                 self._trace.add(hp.Asked(self.wire, "conversation.item.truncate", item, end_ms))
             case _:

@@ -38,7 +38,17 @@ class AudioFrame(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
-    """Captured sound as the service wants it (link `uplink`): `message` is the whole event, ready to send."""
+    """Captured sound as the service wants it (link `uplink`): one frame, or some that came together.
+
+    Attributes:
+        seq: number of the (first) frame.
+        captured_s: host clock when its first sample was heard.
+        message: the whole event, ready to send.
+        duration_ms: length of all frames in it.
+        ends_turn: of the last one.
+        epoch, speech: of all of them.
+        frames: how many they are.
+    """
 
     seq: int
     captured_s: float
@@ -47,6 +57,7 @@ class EncodedFrame(msgspec.Struct, frozen=True, array_like=True):
     ends_turn: bool = False
     epoch: int = 0
     speech: bool = False
+    frames: int = 1
 
 
 class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from pipeline.actors.decoder import decoder
@@ -41,6 +42,34 @@ async def test_a_frame_becomes_an_append_event(autojump_clock: MockClock, actors
     event = json.loads(encoded.message)
     assert event == {"type": "input_audio_buffer.append", "audio": base64.b64encode(b"\1\2" * 480).decode()}
     assert encoded == EncodedFrame(7, 1.5, encoded.message, 20.0, ends_turn=True, epoch=3, speech=True)
+
+
+async def test_frames_that_came_together_share_an_event_and_nobody_is_waited_for(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    def frame(seq: int, *, ends_turn: bool = False, epoch: int = 0, speech: bool = False) -> AudioFrame:
+        return AudioFrame(seq, seq * 0.02, bytes([seq]) * 960, ends_turn, epoch, speech)
+
+    inbox, outbox = link(), link()
+    actors.start_soon(encoder, inbox.receiver, outbox.sender)
+    came_together = [
+        *[frame(seq) for seq in range(7)], frame(9), frame(10, speech=True), frame(11, speech=True, ends_turn=True),
+        frame(12, speech=True), frame(13, speech=True, epoch=1),
+    ]  # fmt: skip
+    for each in came_together:
+        inbox.sender.send_nowait(each)
+    await trio.testing.wait_all_tasks_blocked()
+    inbox.sender.send_nowait(frame(14, speech=True, epoch=1))
+    await trio.testing.wait_all_tasks_blocked()
+    sent: list[EncodedFrame] = [outbox.receiver.receive_nowait() for _ in range(outbox.receiver.statistics().items)]
+    assert [(each.seq, each.frames) for each in sent] == [(0, 5), (5, 2), (9, 1), (10, 2), (12, 1), (13, 1), (14, 1)]
+    assert [each.duration_ms for each in sent] == [20.0 * each.frames for each in sent]
+    assert [each.captured_s for each in sent] == [each.seq * 0.02 for each in sent]
+    assert [each.ends_turn for each in sent] == [each.seq == 10 for each in sent]
+    assert [each.speech for each in sent] == [each.seq >= 10 for each in sent]
+    assert [each.epoch for each in sent] == [int(each.seq >= 13) for each in sent]
+    sound = [base64.b64decode(json.loads(each.message)["audio"]) for each in sent]
+    assert b"".join(sound) == b"".join(each.pcm for each in [*came_together, frame(14)])
 
 
 async def test_packets_of_any_size_become_blocks_without_losing_a_sample(

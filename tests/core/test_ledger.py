@@ -7,8 +7,8 @@ from pipeline.core.ledger import KEEP_S, Ledger
 from pipeline.vocabulary.frames import EncodedFrame
 
 
-def frame(seq: int, captured_s: float = 0.0) -> EncodedFrame:
-    return EncodedFrame(seq, captured_s, "message", 20.0)
+def frame(seq: int, captured_s: float = 0.0, frames: int = 1) -> EncodedFrame:
+    return EncodedFrame(seq, captured_s, "message", 20.0 * frames, frames=frames)
 
 
 def test_a_frame_stays_until_it_was_sent_whole() -> None:
@@ -104,7 +104,9 @@ def test_captured_is_always_the_sum(steps: list[tuple[str, int]]) -> None:
             ledger.sent(sending)
         elif step in {"add", "gap"}:
             seq += size + 1 if step == "gap" else 1
-            ledger.add(frame(seq, now), now)
+            frames = size % 5 + 1
+            ledger.add(frame(seq, now, frames), now)
+            seq += frames - 1
         books = ledger.books()
         assert books.pop("captured") == sum(books.values()) == seq + 1
 
@@ -113,4 +115,6 @@ def test_frames_of_speech_are_counted_whatever_becomes_of_them() -> None:
     ledger = Ledger(keep_s=1.0)
     for seq, speech in enumerate([False, True, True, False]):
         ledger.add(EncodedFrame(seq, seq * 10.0, "message", 20.0, speech=speech), seq * 10.0)
-    assert ledger.speech_frames == 2
+    ledger.add(EncodedFrame(4, 40.0, "message", 60.0, speech=True, frames=3), 40.0)
+    assert ledger.speech_frames == 5
+    assert ledger.books() == {"captured": 7, "sent": 0, "spooled": 3, "dropped_too_old": 4}
