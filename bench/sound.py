@@ -6,7 +6,7 @@ Beside it runs the least that could work with a card: PortAudio's two streams an
   `main` is idle, while it is kept busy (bench/loaded.py), and while everything is in that busy process;
 - microphone back: from the last frame the service got before a mishap to the first one after it; for a sound server,
   which the daemon can do nothing about, from the moment that is there again;
-- what all processes of the daemon take while they stream both ways, and while it is muted.
+- what all processes of the daemon take while they stream both ways, while nobody says anything, and while it is muted.
 """
 
 import os
@@ -66,6 +66,7 @@ class Figures(msgspec.Struct):
     server_hung: list[float] = msgspec.field(default_factory=list)
     bare_first: list[float] = msgspec.field(default_factory=list)
     cpu_percent: list[float] = msgspec.field(default_factory=list)
+    quiet_cpu_percent: list[float] = msgspec.field(default_factory=list)
     muted_cpu_percent: list[float] = msgspec.field(default_factory=list)
     bare_cpu_percent: list[float] = msgspec.field(default_factory=list)
     pss_mb: list[float] = msgspec.field(default_factory=list)
@@ -156,8 +157,10 @@ async def _play(rig: Rig, tone_s: float, figures: Figures | None) -> list[float]
         nonlocal recorded
         recorded = await trio.to_thread.run_sync(rig.card.record, tone_s + 2 * SETTLE_S)
 
+    await trio.sleep(SETTLE_S)
+    if figures is not None:
+        figures.quiet_cpu_percent.append(await cpu_percent(rig.processes(), min(COST_S, tone_s)))
     async with trio.open_nursery() as nursery:
-        await trio.sleep(SETTLE_S)
         nursery.start_soon(record)
         await trio.sleep(SETTLE_S / 2)
         await rig.service.answer(tone_s)
@@ -217,6 +220,7 @@ def _mishap_rows(figures: Figures) -> Iterator[Row]:
 def _cost_rows(figures: Figures) -> Iterator[Row]:
     bare_cpu = row("bare: CPU", "%", figures.bare_cpu_percent)
     yield row("CPU, streaming both ways", "%", figures.cpu_percent, beside=bare_cpu, target=CPU_TARGET_PERCENT)
+    yield row("CPU, listening to a quiet room", "%", figures.quiet_cpu_percent, beside=bare_cpu)
     yield row("CPU, muted", "%", figures.muted_cpu_percent, beside=bare_cpu, target=MUTED_CPU_TARGET_PERCENT)
     yield bare_cpu
     bare_pss = row("bare: PSS", "MB", figures.bare_pss_mb)
