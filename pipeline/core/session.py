@@ -136,14 +136,15 @@ class Session:
         assert now >= self._desk.now, "the host clock does not run backwards"
         self._desk.now = now
         match signal:
+            case sg.Heard():  # first, for one comes every 20 ms
+                if not self.turn.take_heard(signal):
+                    return []
             case ex.Opened() | ex.Received() | ex.ReplyBegan() | ex.ReplyOverflow() | ex.Lost() | ex.Closed():
                 if signal.generation == self._desk.generation:
                     self._on_service(signal)
             case sg.TokenGrant() | sg.TokenFailure():
                 if signal.attempt == self._desk.generation:
                     self.line.take_token(signal)
-            case sg.Heard():
-                self.turn.take_heard(signal)
             case sg.Flushed() | sg.OutputOpened() | sg.OutputFailed():
                 self._on_playout(signal)
             case _ if isinstance(signal, sg.Activity):

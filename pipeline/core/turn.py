@@ -179,20 +179,27 @@ class TurnMachine(Machine[Turn, On]):
         self._cut_reply()
         self.on(On.HEARD_ALL)
 
-    def take_heard(self, heard: sg.Heard) -> None:
-        """The listener is so far; what is below the floor is nobody's business any more."""
+    def take_heard(self, heard: sg.Heard) -> bool:
+        """The listener is so far; what is below the floor is nobody's business any more.
+
+        Returns whether that decided anything: mostly only the position is new.
+        """
         if heard.turn < self._floor:
-            return
+            return False
         self._last_heard = heard
+        decided = False
         if heard.audible_s is not None and heard.turn > self._sounding_turn:
+            decided = True
             self._sounding_turn = heard.turn
             self.on(On.AUDIBLE)
             self._publish_timeline(heard.turn, heard.audible_s)
         if heard.finished and heard.turn > self._heard_turn:
+            decided = True
             self._heard_turn = heard.turn
             self.turns_heard += heard.audible_s is not None
             if heard.turn == self._newest_turn:
                 self.on(On.HEARD_ALL)
+        return decided
 
     def take_flushed(self, flushed: sg.Flushed, *, is_live: bool) -> None:
         """An answer was cut off: the service's history shall hold only what was heard."""

@@ -14,6 +14,9 @@ from pipeline.vocabulary.errors import ConnectionLostError, WireError
 MAX_HEAD: Final = 16_384  # bytes of head in the answer to the handshake; the body of a refusal is never read
 MAX_FRAGMENTS: Final = 4_096  # fragments of one message; the library counts characters only, so empty ones are free
 
+_HEADER_SIZES: Final = bytes(2 + {126: 2, 127: 8}.get(second & 0x7F, 0) + 4 * (second >> 7) for second in range(256))
+"""Bytes of a frame's header by its second byte, which holds length and mask bit."""
+
 StatusError = Callable[[int, Mapping[str, str]], WireError]
 
 
@@ -34,17 +37,14 @@ class FragmentCounter:
                 self._skip -= step
                 at += step
                 continue
-            self._header.append(data[at])
-            at += 1
-            if len(self._header) >= 2 and len(self._header) == self._header_size():
+            size = _HEADER_SIZES[self._header[1]] if len(self._header) > 1 else 2
+            piece = data[at : at + size - len(self._header)]
+            self._header += piece
+            at += len(piece)
+            if len(self._header) > 1 and len(self._header) == _HEADER_SIZES[self._header[1]]:
                 self._take_header()
                 most = max(most, self.fragments)
         return most
-
-    def _header_size(self) -> int:
-        length = self._header[1] & 0x7F
-        masked = self._header[1] >> 7
-        return 2 + {126: 2, 127: 8}.get(length, 0) + 4 * masked
 
     def _take_header(self) -> None:
         final, opcode = self._header[0] >> 7, self._header[0] & 0x0F

@@ -25,6 +25,11 @@ _STEP: Final = 900
 _FADED: Final = 150
 """So much smaller may the start of a fade have made a sample."""
 _SPEECH: Final = 20_000
+_SAMPLES: Final = tuple(_LOW + _STEP * digit for digit in range(32))
+_DIGITS: Final = {  # by sample, also of one that a fade has begun with
+    sample + off: digit for digit, sample in enumerate(_SAMPLES) for off in range(-_FADED, _FADED + 1)
+}
+_WHOLE: Final = _LAST.pack(_SPEECH)
 
 
 class Mark(NamedTuple):
@@ -46,8 +51,8 @@ class Mark(NamedTuple):
 def marked(group: int, number: int, frame_ms: int, *, speech: bool) -> bytes:
     """A block of `frame_ms`, s16le mono, that carries both numbers (modulo NUMBERS_MAX)."""
     digits = (group >> 10 & 31, group >> 5 & 31, group & 31, number >> 10 & 31, number >> 5 & 31, number & 31)
-    head = _HEAD.pack(*(_LOW + _STEP * digit for digit in (*digits, _check(digits))), _SPEECH if speech else 0)
-    return head + bytes(frame_ms * BYTES_PER_MS - _HEAD.size - _LAST.size) + _LAST.pack(_SPEECH)
+    head = _HEAD.pack(*[_SAMPLES[digit] for digit in digits], _SAMPLES[_check(digits)], _SPEECH if speech else 0)
+    return head + bytes(frame_ms * BYTES_PER_MS - SHORTEST_BYTES) + _WHOLE
 
 
 def read(pcm: bytes) -> Mark | None:
@@ -61,16 +66,15 @@ def read(pcm: bytes) -> Mark | None:
         if any(pcm):
             raise ValueError("no block begins here")
         return None
-    return mark if _LAST.unpack_from(pcm, len(pcm) - _LAST.size)[0] == _SPEECH else mark._replace(whole=False)
+    return mark if pcm.endswith(_WHOLE) else mark._replace(whole=False)
 
 
 @lru_cache(maxsize=1_024)  # each block is read where it goes and where it comes
 def _read_head(head: bytes) -> Mark | None:
     *samples, speech = _HEAD.unpack(head)
-    digits = [(sample - _LOW + _STEP // 2) // _STEP for sample in samples]
-    off = max(abs(sample - _LOW - _STEP * digit) for sample, digit in zip(samples, digits, strict=True))
+    digits = [_DIGITS.get(sample, -1) for sample in samples]
     check = digits.pop()
-    if check != _check(digits) or off > _FADED or not 0 <= min(digits) <= max(digits) < 32:
+    if -1 in digits or check != _check(digits):
         return None
     first, second, third, fourth, fifth, sixth = digits
     group, number = (first << 10) + (second << 5) + third, (fourth << 10) + (fifth << 5) + sixth

@@ -238,7 +238,8 @@ class _Direction:
                 self.parcels.appendleft(parcel._replace(data=parcel.data[room:]))
             data += parcel.data[:room]
         self.taken += len(data)
-        self._room.unpark_all()
+        if self._room:
+            self._room.unpark_all()
         return bytes(data)
 
     def reached(self) -> list[hp.Told]:

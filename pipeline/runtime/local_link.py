@@ -49,7 +49,7 @@ class _Queue(Generic[T]):
         self._items_max = math.ceil(hold.amount / PACKET_MS_MIN) if hold.unit == "ms" else int(hold.amount)
         self._in, self._out = trio.open_memory_channel[tuple[T, float]](self._items_max)  # value and its size
         self._items = 0
-        self._held = 0.0
+        self.held = 0.0
         self._sent = self._received = self._dropped = self._stale = 0
         self._closed = ""
         if floor is not None:
@@ -94,11 +94,6 @@ class _Queue(Generic[T]):
         self._made_room()
         return value
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing to take, and more may come."""
-        return not self._items and not self._closed
-
     def purge(self) -> None:
         """Take out everything stale; the floor calls it. A waiting sender finds room, or finds itself stale."""
         if self._closed:
@@ -121,7 +116,7 @@ class _Queue(Generic[T]):
         """Nobody listens any more: what is queued counts as dropped."""
         self._closed = self._closed or "receiver"
         self._dropped += self._items
-        self._items, self._held = 0, 0.0
+        self._items, self.held = 0, 0.0
         self._out.close()
         self._wake_all()
 
@@ -131,7 +126,7 @@ class _Queue(Generic[T]):
             name=self.name,
             unit=self._hold.unit,
             hold=self._hold.amount,
-            held=self._held,
+            held=self.held,
             items=self._items,
             sent=self._sent,
             received=self._received,
@@ -141,19 +136,19 @@ class _Queue(Generic[T]):
         )
 
     def _decide(self, size: float) -> Decision:
-        held = self._hold.amount if self._items == self._items_max else self._held
+        held = self._hold.amount if self._items == self._items_max else self.held
         return decide(self._overflow, held, size, self._hold)
 
     def _push(self, value: T, size: float) -> None:
         self._in.send_nowait((value, size))
         self._items += 1
-        self._held += size
+        self.held += size
 
     def _pop(self) -> tuple[T, float]:
         value, size = self._out.receive_nowait()
         self._items -= 1
         # an empty queue holds nothing, whatever rounding has left over
-        self._held = self._held - size if self._items else 0.0
+        self.held = self.held - size if self._items else 0.0
         return value, size
 
     def _is_stale(self, value: T) -> bool:
@@ -246,8 +241,13 @@ class LocalReceiver(Generic[T]):
     async def wait_value(self) -> None:
         """Wait until there is a value to receive, or none will ever come."""
         await trio.lowlevel.checkpoint()
-        while self._queue.is_idle:
+        while self._queue.is_drained:
             await self._queue.arrival.park()
+
+    @property
+    def held(self) -> float:
+        """How much is queued, in the link's unit; `statistics` costs more."""
+        return self._queue.held
 
     def __aiter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ Design §5 lets the parent keep both sockets over a respawn. A fresh pair per li
 is then the end of the stream for the other, at once, and no byte meant for the dead reaches the living.
 """
 
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +82,7 @@ class Outlet:
         self.sender: LocalSender[Any] = queue.sender
         self.lost = 0
         self._receiver: LocalReceiver[Any] = queue.receiver
+        self._encode = msgspec.msgpack.Encoder().encode
         self._in_flight = 0.0
         self._values_in_flight: deque[float] = deque()
         self._granted = trio.lowlevel.ParkingLot()
@@ -97,7 +99,7 @@ class Outlet:
             size = self.link.spec.hold.size_of(value)
             self._in_flight += size
             self._values_in_flight.append(size)
-            trunk.post(Kind.VALUE, self.link.number, size, msgspec.msgpack.encode(value))
+            trunk.post(Kind.VALUE, self.link.number, size, self._encode(value))
 
     def grant(self, size: float) -> None:
         """The other side has taken this much."""
@@ -107,7 +109,8 @@ class Outlet:
             self._in_flight -= taken
         if not self._values_in_flight:
             self._in_flight = 0.0  # whatever rounding has left over
-        self._granted.unpark_all()
+        if self._granted:
+            self._granted.unpark_all()
 
     def statistics(self) -> LinkStatistics:
         """The link's counters, as far as its sender can know them."""
@@ -164,8 +167,7 @@ class Inlet:
     def _grant(self) -> None:
         if self._trunk is None:
             return
-        held = self.receiver.statistics().held
-        taken = self._arrived - held - self._granted
+        taken = self._arrived - self.receiver.held - self._granted
         if taken >= self.link.window / 2:  # whoever waits for less has the other half
             self._granted += taken
             self._trunk.post(Kind.CREDIT, self.link.number, taken)
@@ -228,7 +230,8 @@ class Trunk:
     def post(self, kind: Kind, index: int, number: float, body: bytes = b"") -> None:
         """Queue a message; never waits."""
         self._outgoing.append(_HEADER.pack(kind, index, len(body), number) + body)
-        self._posted.unpark_all()
+        if self._posted:
+            self._posted.unpark_all()
 
     async def flush(self) -> None:
         """Wait until everything posted is on its way, FLUSH_S at most."""
@@ -251,10 +254,15 @@ class Trunk:
                 while not self._outgoing:
                     await self._posted.park()
                 packet, messages = self._packet()
-                await self._socket.send(packet)  # whole or not at all, also when cancelled
+                try:
+                    os.write(self._socket.fileno(), packet)  # whole or not at all; trio's own would yield once more
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket)
+                    continue  # with whatever has been posted meanwhile
                 for _ in range(messages):
                     self._outgoing.popleft()
-                self._emptied.unpark_all()
+                if self._emptied:
+                    self._emptied.unpark_all()
         except OSError:  # the reader sees the end of the stream and ends the trunk
             await trio.sleep_forever()
 
@@ -271,8 +279,10 @@ class Trunk:
     async def _read(self) -> None:
         while True:
             try:
-                await trio.lowlevel.wait_readable(self._socket)  # `recv` would first try in vain
-                packet = await self._socket.recv(MAX_MESSAGE_BYTES)
+                await trio.lowlevel.wait_readable(self._socket)
+                packet = os.read(self._socket.fileno(), MAX_MESSAGE_BYTES)
+            except BlockingIOError:
+                continue
             except OSError:  # reset: the other process was killed with something unread
                 return
             if not packet:

@@ -189,3 +189,24 @@ async def test_packets_are_taken_apart_as_they_were_put_together() -> None:
             await wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
     assert taken == BODIES
+
+
+async def test_what_the_socket_does_not_take_yet_waits_and_keeps_its_order() -> None:
+    bodies = [number.to_bytes(2) * 10_000 for number in range(100)]  # 2 MB, ten times what a socket holds
+    taken: list[bytes] = []
+    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    near = Trunk(ours, [], [], Floor(), leads=False, on_report=lambda _: None)
+    far = Trunk(theirs, [], [], Floor(), leads=False, on_report=taken.append)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.run)
+            for body in bodies[:50]:
+                near.report(body)
+            await wait_all_tasks_blocked(0.01)
+            for body in bodies[50:]:
+                near.report(body)
+            nursery.start_soon(far.run)
+            await near.flush()
+            await wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+    assert taken == bodies
