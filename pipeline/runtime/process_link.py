@@ -27,8 +27,9 @@ from pipeline.runtime.local_link import LocalReceiver, LocalSender, open_local_l
 from pipeline.runtime.ports import LinkStatistics
 from pipeline.vocabulary.errors import LinkClosedError
 
-WINDOW_MS: Final = 60.0
-"""Sound in flight on one link: three blocks of 20 ms, so that neither process waits for the other's next look."""
+WINDOW_MS: Final = 200.0
+"""Sound in flight on one link: ten blocks of 20 ms. Neither process waits for the other's next look, and what grants
+the next half of it wakes the sender ten times a second, not with every block."""
 WINDOW_ITEMS: Final = 4
 """Control values in flight on one link, but never more than it may hold: of a gauge one."""
 LONGEST_VALUE_MS: Final = 1_000.0
@@ -38,6 +39,9 @@ FLUSH_S: Final = 0.2
 MAX_MESSAGE_BYTES: Final = 128 * 1024
 """A second of PCM is 48 kB; the kernel refuses packets over about 200 kB."""
 
+LINGER_S: Final = 0.05
+"""What can wait waits so long for something that cannot, and travels with it: each packet wakes the other process, and
+that costs more than what is in it."""
 PACKET_BYTES: Final = 8 * 1024
 """What has queued up meanwhile shares a packet up to here: a packet costs the two processes more than what is in it."""
 
@@ -65,6 +69,11 @@ class CrossingLink(NamedTuple):
     def window(self) -> float:
         """How much may be in flight, in the link's unit."""
         return WINDOW_MS if self.spec.hold.unit == "ms" else min(WINDOW_ITEMS, self.spec.hold.amount)
+
+    @property
+    def can_wait(self) -> bool:
+        """Nothing is decided by its values the moment they come: a gauge."""
+        return self.spec.overflow is Overflow.LATEST
 
 
 class Outlet:
@@ -99,7 +108,7 @@ class Outlet:
             size = self.link.spec.hold.size_of(value)
             self._in_flight += size
             self._values_in_flight.append(size)
-            trunk.post(Kind.VALUE, self.link.number, size, self._encode(value))
+            trunk.post(Kind.VALUE, self.link.number, size, self._encode(value), can_wait=self.link.can_wait)
 
     def grant(self, size: float) -> None:
         """The other side has taken this much."""
@@ -170,7 +179,7 @@ class Inlet:
         taken = self._arrived - self.receiver.held - self._granted
         if taken >= self.link.window / 2:  # whoever waits for less has the other half
             self._granted += taken
-            self._trunk.post(Kind.CREDIT, self.link.number, taken)
+            self._trunk.post(Kind.CREDIT, self.link.number, taken, can_wait=self.link.can_wait)
 
 
 class Trunk:
@@ -202,6 +211,7 @@ class Trunk:
         self._leads = leads
         self._on_report = on_report
         self._outgoing: deque[bytes] = deque()  # bounded by the windows: only control and credited values get here
+        self._can_wait = False  # all of it
         self._posted = trio.lowlevel.ParkingLot()
         self._emptied = trio.lowlevel.ParkingLot()
 
@@ -223,12 +233,13 @@ class Trunk:
                     self._floor.unregister(self._tell_floor)
                     nursery.cancel_scope.cancel()
 
-    def report(self, body: bytes) -> None:
+    def report(self, body: bytes, *, can_wait: bool = False) -> None:
         """Tell the other process's runtime something."""
-        self.post(Kind.REPORT, 0, 0.0, body)
+        self.post(Kind.REPORT, 0, 0.0, body, can_wait=can_wait)
 
-    def post(self, kind: Kind, index: int, number: float, body: bytes = b"") -> None:
+    def post(self, kind: Kind, index: int, number: float, body: bytes = b"", *, can_wait: bool = False) -> None:
         """Queue a message; never waits."""
+        self._can_wait = can_wait and (self._can_wait or not self._outgoing)
         self._outgoing.append(_HEADER.pack(kind, index, len(body), number) + body)
         if self._posted:
             self._posted.unpark_all()
@@ -253,6 +264,8 @@ class Trunk:
             while True:
                 while not self._outgoing:
                     await self._posted.park()
+                if self._can_wait:
+                    await self._linger()
                 packet, messages = self._packet()
                 try:
                     os.write(self._socket.fileno(), packet)  # whole or not at all; trio's own would yield once more
@@ -265,6 +278,12 @@ class Trunk:
                     self._emptied.unpark_all()
         except OSError:  # the reader sees the end of the stream and ends the trunk
             await trio.sleep_forever()
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER_S):
+            while self._can_wait:
+                await self._posted.park()
+        self._can_wait = False
 
     def _packet(self) -> tuple[bytes, int]:
         """The first message in the queue and those behind it that fit in, and how many they are."""

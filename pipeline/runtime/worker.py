@@ -115,11 +115,11 @@ class _Child:
         """Say that this process lives, for as long as it does."""
         while True:
             idle_s = self._progress.idle_s(trio.current_time())
-            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s))
+            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s), can_wait=True)
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:
         self._tell(Happened(incident))
 
-    def _tell(self, report: Report) -> None:
-        self._trunk.report(msgspec.msgpack.encode(report))
+    def _tell(self, report: Report, *, can_wait: bool = False) -> None:
+        self._trunk.report(msgspec.msgpack.encode(report), can_wait=can_wait)

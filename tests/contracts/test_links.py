@@ -19,7 +19,7 @@ from pipeline.core.overflow import Hold, Overflow
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import LinkSpec
 from pipeline.runtime.local_link import LocalReceiver, LocalSender, open_local_link
-from pipeline.runtime.process_link import CrossingLink, Inlet, Outlet, Trunk
+from pipeline.runtime.process_link import LINGER_S, CrossingLink, Inlet, Outlet, Trunk
 from pipeline.vocabulary.errors import LinkFullError
 
 EIGHT: Final = Hold(8, "items")
@@ -38,8 +38,15 @@ class Pair:
     """A link of either kind with both ends in the test's hands; `floor` is raised on the side that leads."""
 
     def __init__(
-        self, sender: LocalSender[Any], receiver: LocalReceiver[Any], window: float, lost: Callable[[], int]
+        self,
+        sender: LocalSender[Any],
+        receiver: LocalReceiver[Any],
+        window: float,
+        lost: Callable[[], int],
+        *,
+        lingers: bool = False,
     ) -> None:
+        self._quiet_s = 1.2 * LINGER_S if lingers else 0.002
         self.sender = sender
         self.receiver = receiver
         self.window = window
@@ -48,7 +55,7 @@ class Pair:
     async def settle(self) -> None:
         """Until everything that can be on the other side is there."""
         for _ in range(3):
-            await wait_all_tasks_blocked(0.002)
+            await wait_all_tasks_blocked(self._quiet_s)
 
     async def drain(self) -> list[Sound]:
         """Everything that can be received."""
@@ -94,7 +101,7 @@ async def open_across(hold: Hold, overflow: Overflow, floor: Floor | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near.run)
         nursery.start_soon(far.run)
-        yield Pair(outlet.sender, inlet.receiver, link.window, lambda: outlet.lost)
+        yield Pair(outlet.sender, inlet.receiver, link.window, lambda: outlet.lost, lingers=link.can_wait)
         nursery.cancel_scope.cancel()
 
 

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from pipeline.core.overflow import Hold, Overflow
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import LinkSpec
-from pipeline.runtime.process_link import MAX_MESSAGE_BYTES, PACKET_BYTES, CrossingLink, Inlet, Outlet, Trunk
+from pipeline.runtime.process_link import LINGER_S, MAX_MESSAGE_BYTES, PACKET_BYTES, CrossingLink, Inlet, Outlet, Trunk
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import AudioFrame, SpeechFrame
 from pipeline.vocabulary.signals import Activity, InputFailed, InputReady, SpeechEnd
@@ -210,3 +210,35 @@ async def test_what_the_socket_does_not_take_yet_waits_and_keeps_its_order() -> 
             await wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
     assert taken == bodies
+
+
+async def test_what_can_wait_travels_with_what_cannot_or_goes_when_it_has_waited_long_enough() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    far = trio.socket.from_stdlib_socket(theirs)
+    trunk = Trunk(trio.socket.from_stdlib_socket(ours), [], [], Floor(), leads=False, on_report=lambda _: None)
+
+    async def packet(patience_s: float = 1.0) -> bytes:
+        with trio.move_on_after(patience_s):
+            return await far.recv(MAX_MESSAGE_BYTES)
+        return b""
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trunk.run)
+            for word in (b"one", b"two"):
+                trunk.report(word, can_wait=True)
+                assert await packet(LINGER_S / 10) == b""
+            trunk.report(b"three")
+            together = await packet(LINGER_S / 2)
+            assert [word in together for word in (b"one", b"two", b"three")] == [True] * 3
+            trunk.report(b"four")
+            trunk.report(b"five", can_wait=True)
+            assert b"five" in await packet(LINGER_S / 2), "it is not held back, and nothing by it"
+            asked_s = trio.current_time()
+            trunk.report(b"six", can_wait=True)
+            assert b"six" in await packet()
+            assert trio.current_time() - asked_s >= LINGER_S
+            trunk.report(b"seven")
+            assert b"seven" in await packet(LINGER_S / 2)
+            nursery.cancel_scope.cancel()
+    far.close()
