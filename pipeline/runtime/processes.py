@@ -37,7 +37,8 @@ LET_GO_S: Final = 0.5
 TERM_S: Final = 0.3
 """From SIGTERM to SIGKILL."""
 OUTAGE_PAUSE_S: Final = 0.25
-"""A sound system that is away is looked for this often, for ever."""
+"""A sound system that is away is looked for this often at most, for ever. Counted from start to start: one that hangs
+has held the life before for longer, and its return must not fall into a pause."""
 
 OUTAGE_OVER_S: Final = 30.0
 """A life of this length went on without what was away, or with it again: the next outage is news."""
@@ -139,7 +140,7 @@ async def supervise(
             report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
         begin = plan(state.beat, death)
         if in_outage:
-            await trio.sleep(OUTAGE_PAUSE_S)
+            await trio.sleep_until(began_s + OUTAGE_PAUSE_S)
         state.restarts += 1
 
 
