@@ -1,6 +1,6 @@
 """The session: signals in, effects out. Two coupled machines: the line (`core/line`), the talk over it (`core/turn`).
 
-The coupling is two arrows: a lost line is told to the talk, and an answer that does not come costs the line.
+The coupling is two arrows: a lost line is told to the talk, and answers that do not come cost the line.
 """
 
 from random import Random
@@ -135,7 +135,7 @@ class Session:
         assert now >= self._desk.now, "the host clock does not run backwards"
         self._desk.now = now
         match signal:
-            case ex.Opened() | ex.Received() | ex.ReplyBegan() | ex.ReplyOverflow() | ex.Lost() | ex.Closed():
+            case _ if isinstance(signal, ex.ServiceSignal):
                 if signal.generation == self._desk.generation:
                     self._on_service(signal)
             case sg.TokenGrant() | sg.TokenFailure():
@@ -169,10 +169,8 @@ class Session:
                 self.line.lose(signal.fault)
             case ex.Closed():
                 self.line.take_books(signal.frames)
-            case ex.ReplyBegan():
-                self.turn.take_first_delta(signal)
-            case ex.ReplyOverflow():
-                self.turn.take_overflow()
+            case ex.ReplyBegan() | ex.ReplyStalled() | ex.ReplyOverflow():
+                self._on_sound(signal)
             case ex.Received(event=ev.SessionCreated(session=session)):
                 self.line.take_session(session)
                 self.line.on(ln.On.CREATED)
@@ -183,6 +181,15 @@ class Session:
                 self.line.take_error(event)
             case ex.Received():
                 self.turn.take_event(signal)
+
+    def _on_sound(self, signal: ex.ReplyBegan | ex.ReplyStalled | ex.ReplyOverflow) -> None:
+        match signal:
+            case ex.ReplyBegan():
+                self.turn.take_first_delta(signal)
+            case ex.ReplyStalled(turn=turn):
+                self.turn.take_stall(turn)
+            case ex.ReplyOverflow():
+                self.turn.take_overflow()
 
     def _on_activity(self, signal: sg.Activity) -> None:
         self._follow_voice(signal)

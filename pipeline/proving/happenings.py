@@ -49,6 +49,14 @@ class UtteranceEnded(NamedTuple):
     utterance: int
 
 
+class Muted(NamedTuple):
+    """Somebody told a running daemon to mute its microphone."""
+
+
+class Unmuted(NamedTuple):
+    """Somebody told a running daemon to listen again."""
+
+
 class LoudspeakerOpened(NamedTuple):
     """The daemon opened the loudspeaker."""
 
@@ -135,6 +143,20 @@ class Swallowed(NamedTuple):
     wire: int
 
 
+class Sent(NamedTuple):
+    """The daemon has handed a frame of the microphone to this wire, whole."""
+
+    wire: int
+    frame: int
+
+
+class SentBehind(NamedTuple):
+    """The daemon has sent this on a wire although it holds a newer one: `what` is a kind of WebSocket frame."""
+
+    wire: int
+    what: str
+
+
 class Upgraded(NamedTuple):
     """The service took a client in that came with this secret (0: none it knows), for a session of `life_s`."""
 
@@ -185,6 +207,7 @@ class Told(NamedTuple):
         sound_bytes: that it carries.
         first: number of the block its sound begins with; -1 in the middle of one.
         again: an event with the same id has come before.
+        status: of the response that is done; empty for everything else.
     """
 
     wire: int
@@ -193,6 +216,7 @@ class Told(NamedTuple):
     sound_bytes: int = 0
     first: int = -1
     again: bool = False
+    status: str = ""
 
 
 class HungUp(NamedTuple):
@@ -224,9 +248,9 @@ class Noticed(NamedTuple):
 
 Happening = (
     DaemonStarted | DaemonEnded | StopAsked | MicrophoneOpened | MicrophoneClosed | Captured | UtteranceBegan
-    | UtteranceEnded | LoudspeakerOpened | LoudspeakerClosed | Played | Attempted | Minted | Dialled | Connected
-    | Left | Broken | Twinned | Forgotten | Deafened | Recovered | Swallowed | Upgraded | Refused | Heard | Asked
-    | Replied | Told | HungUp | Troubled | Calmed | Noticed
+    | UtteranceEnded | Muted | Unmuted | LoudspeakerOpened | LoudspeakerClosed | Played | Attempted | Minted | Dialled
+    | Connected | Left | Broken | Twinned | Forgotten | Deafened | Recovered | Swallowed | Sent | SentBehind
+    | Upgraded | Refused | Heard | Asked | Replied | Told | HungUp | Troubled | Calmed | Noticed
 )  # fmt: skip
 """Anything a trace holds."""
 

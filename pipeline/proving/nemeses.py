@@ -202,12 +202,16 @@ AT_THE_DOOR: Final = (
 )
 """Faults that only a new connection meets."""
 
+SHORTEST_S: Final[dict[type[Fault], float]] = {replies.ResponseFailed: 25.0}
+"""Faults that mean little before they have struck twice."""
+
 VARIED: Final[dict[type[Fault], dict[str, Sequence[Any]]]] = {
     door.RefuseUpgrade: {"status": (401, 403, 404, 429, 500, 503), "retry_after_s": (None, 5, 20)},
     endings.CloseFault: {"code": (1000, 1001, 1011, 1012, 1013)},
     endings.DropFault: {"after_audio_ms": (0.0, 600.0)},
     endings.HalfOpen: {"after_audio_ms": (0.0, 600.0)},
     replies.LateDeltas: {"after": ("done", "cancel")},
+    replies.StalledResponse: {"after_audio_ms": (0.0, 400.0)},
     sound.BigFrame: {"frame_bytes": (1_200_000, 17_000_000)},
     turns.FalseStart: {"missing": ("stopped", "committed")},
     wire.DuplicateEvent: {"event": ("", "response.output_audio.delta")},
@@ -245,6 +249,27 @@ async def loudspeaker_stop(stage: Stage) -> None:
         await stage.last()
 
 
+# the person beside it
+
+
+async def mute(stage: Stage) -> None:
+    """Somebody mutes the microphone for a while."""
+    stage.world.operator.mute(on=True)
+    await stage.last()
+    stage.world.operator.mute(on=False)
+
+
+async def mute_offline(stage: Stage) -> None:
+    """Somebody mutes the microphone while the network is away; it is back before they listen again."""
+    with stage.world.network.refusing():
+        stage.world.network.cut()
+        await trio.sleep(stage.lasts_s / 3)
+        stage.world.operator.mute(on=True)
+        await trio.sleep(stage.lasts_s / 3)
+    await trio.sleep(stage.lasts_s / 3)
+    stage.world.operator.mute(on=False)
+
+
 async def several(stage: Stage) -> None:
     """Three to six of the others within 15 s."""
     async with trio.open_nursery() as nursery:
@@ -278,9 +303,11 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "suspend": Nemesis(suspend, 0.0, 0.0),
     "microphone-stop": Nemesis(microphone_stop, 1.0, 60.0),
     "loudspeaker-stop": Nemesis(loudspeaker_stop, 1.0, 60.0),
+    "mute": Nemesis(mute, 0.5, 60.0),
+    "mute-offline": Nemesis(mute_offline, 6.0, 45.0),
     "flood": Nemesis(flood, 0.0, 0.0),
     "several": Nemesis(several, 15.0, 60.0),
-    **{name: Nemesis(_spoilt(kind), 1.0, 60.0) for name, kind in KINDS.items()},
+    **{name: Nemesis(_spoilt(kind), SHORTEST_S.get(kind, 1.0), 60.0) for name, kind in KINDS.items()},
 }
 """All of them by name."""
 

@@ -15,6 +15,7 @@ import trio
 from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.catalogue import Toxic
+from pipeline.proving.client_frames import read_frame
 from pipeline.proving.lane import Lane
 from pipeline.proving.toxics import Ending, Parcel, Way
 from pipeline.proving.trace import Trace
@@ -33,6 +34,7 @@ class Network:
     Attributes:
         toxics: what works on every wire.
         on_operation: called with the number of each operation on a stream (dial, send, receive) before it is done.
+        newest: the number of the newest wire that the daemon has got.
     """
 
     def __init__(self, trace: Trace, accept: Accept, seed: int) -> None:
@@ -43,6 +45,7 @@ class Network:
         self.trace = trace
         self._accept = accept
         self._seed = seed
+        self.newest = 0
         self._dialled = 0
         self._operations = 0
         self._wires: list[Wire] = []
@@ -63,6 +66,7 @@ class Network:
         if self.refuses:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
         wire = self.connect()
+        self.newest = wire.number
         self.trace.add(hp.Connected(wire.number))
         return wire.client
 
@@ -289,8 +293,9 @@ class End(trio.abc.Stream):
             raise trio.BrokenResourceError
         if not self._speaks:
             return
+        if self._is_client:
+            self._trace_frame(bytes(data))
         before = self._outgoing.swallowed
-        self.wire.greeting = self.wire.greeting or bytes(data)
         self._outgoing.feed(Parcel(round(trio.current_time() + DELAY_S, 6), bytes(data)))
         if self._is_client and self._outgoing.swallowed and not before:
             self.wire.network.trace.add(hp.Swallowed(self.wire.number))
@@ -326,6 +331,17 @@ class End(trio.abc.Stream):
         self._outgoing.wake()
         if self._is_client:
             self.wire.network.trace.add(hp.Left(self.wire.number))
+
+    def _trace_frame(self, data: bytes) -> None:
+        wire = self.wire
+        if not wire.greeting:
+            wire.greeting = data
+            return
+        kind, frame = read_frame(data)
+        if frame is not None:
+            wire.network.trace.add(hp.Sent(wire.number, frame))
+        if wire.number < wire.network.newest:
+            wire.network.trace.add(hp.SentBehind(wire.number, kind))
 
     @property
     def _peer(self) -> "End":

@@ -296,8 +296,13 @@ class Telling:
     def event(self, event: ev.ServerEvent) -> hp.Told | None:
         """Of an event; None if nobody wants to know."""
         match event:
-            case ev.ResponseCreated(response=response) | ev.ResponseDone(response=response):
+            case ev.ResponseCreated(response=response):
                 return hp.Told(self._wire, kind_of(event), self._number_reply(response.id))
+            case ev.ResponseDone(response=response):
+                reply = self._number_reply(response.id)
+                return hp.Told(self._wire, kind_of(event), reply, status=response.status or "")
+            case ev.ResponseOutputAudioDone(response_id=response_id):
+                return hp.Told(self._wire, kind_of(event), self._number_reply(response_id))
             case ev.ResponseOutputAudioDelta(response_id=response_id, delta=delta):
                 sound_bytes, first = _measure(delta)
                 return hp.Told(self._wire, kind_of(event), self._number_reply(response_id), sound_bytes, first)
