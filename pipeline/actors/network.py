@@ -206,7 +206,11 @@ class _Line:
             if frame is None:
                 await self._wake.wait()
                 continue
-            await connection.send(frame.message)
+            try:
+                await connection.send(frame.message)
+            except trio.Cancelled:
+                self._ledger.sent(frame)  # whole, or it would have been another error (Connection)
+                raise
             self._ledger.sent(frame)
             self._uncommitted_ms += frame.duration_ms
             if frame.ends_turn:

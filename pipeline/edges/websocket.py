@@ -267,7 +267,8 @@ class _Line:
     async def _end(self, message: str, cause: str) -> None:
         """Give the line up: with its stream gone, whoever waits on it is told at once."""
         self._stream.lose(ConnectionLostError(message, cause=cause))
-        await trio.aclose_forcefully(self._stream)
+        with trio.CancelScope(shield=True):  # at once; a caller that is cancelled meanwhile is told of the loss first
+            await trio.aclose_forcefully(self._stream)
 
     def _demand_life(self) -> None:
         if self._pings is None or self._stream.loss is not None or (self._socket and self._socket.closed):

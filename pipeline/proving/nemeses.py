@@ -170,6 +170,16 @@ async def orphan_response(stage: Stage) -> None:
     await stage.last()
 
 
+async def poisoned_session(stage: Stage) -> None:
+    """Every response fails, two of them at least."""
+    service = stage.world.service
+    with service.spoilt(replies.ResponseFailed()):
+        for _ in range(2):
+            for session in list(service.sessions.values()):
+                session.ask(ev.ResponseCreate())
+            await trio.sleep(stage.lasts_s / 2)
+
+
 async def flood(stage: Stage) -> None:
     """The service says 500 things at once."""
     for session in list(stage.world.service.sessions.values()):
@@ -201,9 +211,6 @@ AT_THE_DOOR: Final = (
     refusals.UpdateRefused,
 )
 """Faults that only a new connection meets."""
-
-SHORTEST_S: Final[dict[type[Fault], float]] = {replies.ResponseFailed: 25.0}
-"""Faults that mean little before they have struck twice."""
 
 VARIED: Final[dict[type[Fault], dict[str, Sequence[Any]]]] = {
     door.RefuseUpgrade: {"status": (401, 403, 404, 429, 500, 503), "retry_after_s": (None, 5, 20)},
@@ -299,6 +306,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "token-garbage": Nemesis(_ailing(BackendFault.GARBAGE, "answers with a web page"), 1.0, 60.0),
     "cap-changed": Nemesis(cap_changed, 0.0, 0.0),
     "orphan-response": Nemesis(orphan_response, 1.0, 1.0),
+    "poisoned-session": Nemesis(poisoned_session, 1.0, 60.0),
     "clock-step": Nemesis(clock_step, 0.0, 0.0),
     "suspend": Nemesis(suspend, 0.0, 0.0),
     "microphone-stop": Nemesis(microphone_stop, 1.0, 60.0),
@@ -307,7 +315,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "mute-offline": Nemesis(mute_offline, 6.0, 45.0),
     "flood": Nemesis(flood, 0.0, 0.0),
     "several": Nemesis(several, 15.0, 60.0),
-    **{name: Nemesis(_spoilt(kind), SHORTEST_S.get(kind, 1.0), 60.0) for name, kind in KINDS.items()},
+    **{name: Nemesis(_spoilt(kind), 1.0, 60.0) for name, kind in KINDS.items()},
 }
 """All of them by name."""
 

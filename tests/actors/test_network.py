@@ -153,6 +153,24 @@ async def test_a_frame_whose_send_failed_is_sent_again(autojump_clock: MockClock
     assert numbers(second)[0] in {QUEUE, QUEUE + 1}, "at least the frame whose send was cut"
 
 
+async def test_a_frame_under_way_when_the_line_is_closed_was_sent_and_is_not_sent_again(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    first = await rig.open()
+    rig.realtime.reading = trio.Event()
+    rig.captures(QUEUE + 3)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(1))
+    await trio.sleep(0.1)
+    rig.realtime.reading.set()
+    closed = await rig.told()
+    await trio.sleep(0.1)
+    second = await rig.open(2)
+    await trio.sleep(0.1)
+    assert closed.frames["sent"] == len(numbers(first))
+    assert numbers(first) + numbers(second) == list(range(QUEUE + 3))
+
+
 async def test_a_refused_connection_is_reported_with_its_reason(autojump_clock: MockClock, rig: Rig) -> None:
     rig.realtime.connector.refusals.append(ServiceBusyError("try later", cause="status_503", retry_after_s=7.0))
     rig.asks(ex.Open(1, CANARY))

@@ -465,6 +465,21 @@ async def test_a_peer_that_takes_no_data_ends_the_line_after_the_deadline(
     nursery.cancel_scope.cancel()
 
 
+async def test_a_cancelled_send_that_did_not_get_through_is_a_loss_and_no_cancellation(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """So a cancelled send is one that was sent, and its frame need not be sent again."""
+
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        await trio.sleep_forever()
+
+    async with connector(nursery, play, pair=trio.testing.lockstep_stream_pair).connect(SECRET) as line:
+        with pytest.raises(ConnectionLostError), trio.move_on_after(SEND_DEADLINE_S / 2):
+            await line.send("x")
+    nursery.cancel_scope.cancel()
+
+
 async def test_t14_an_event_of_3_5_mb_passes_and_t10_one_over_the_limit_frees_the_socket(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
