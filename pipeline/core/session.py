@@ -126,6 +126,8 @@ class Session:
                     self.line.on(ln.On.DUE)
                 case "answer":
                     self.turn.on(tn.On.DUE)
+                case "hearing":
+                    self.turn.miss_voice()
                 case "last_word":
                     self.line.on(ln.On.STOP)
         return self._settle()
@@ -215,6 +217,8 @@ class Session:
         """Tell when the local detector begins and ceases to hear speech; its end may go with the capture that heard."""
         was_active = self._devices.voice_active
         self._devices.take_input(signal)
+        if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded):
+            self.turn.take_voice(signal, is_live=self.line.is_live)
         if (active := self._devices.voice_active) is not was_active:
             at_s = signal.at_s if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded) else self._desk.now
             self._desk.publish(sg.VoiceNotice(active, at_s))

@@ -7,6 +7,7 @@ from typing import Final
 
 from pipeline.core import effects as fx
 from pipeline.core.conversation import Conversation
+from pipeline.core.hearing import Hearing
 from pipeline.core.latency import Mark, Timeline
 from pipeline.core.machine import Desk, Machine
 from pipeline.core.service_fault import response_fault
@@ -128,7 +129,7 @@ class TurnMachine(Machine[Turn, On]):
         desk: where effects go.
         push_to_talk: the talk key decides, not the service's detector.
         first_turn: turns are numbered above this.
-        on_stall: told when an answer does not come, breaks off, or fails again.
+        on_stall: told when an answer does not come, breaks off or fails again, or nothing that is said is heard.
     """
 
     def __init__(self, desk: Desk, *, push_to_talk: bool, first_turn: int, on_stall: Callable[[Fault], None]) -> None:
@@ -149,6 +150,7 @@ class TurnMachine(Machine[Turn, On]):
         self._speech_end_s: float | None = None
         self._timeline = Timeline()
         self._failed_s: deque[float] = deque(maxlen=FAILED_MAX)  # of this session
+        self._hearing = Hearing()
 
     @property
     def is_over(self) -> bool:
@@ -162,6 +164,7 @@ class TurnMachine(Machine[Turn, On]):
         """The service said something about speech or an answer; acknowledgements of other kinds mean nothing here."""
         match received.event:
             case ev.InputAudioBufferSpeechStarted(item_id=item_id):
+                self._note_heard()
                 self.conversation.announce(item_id, "user")
                 self._start_speech()
             case ev.InputAudioBufferSpeechStopped():
@@ -177,6 +180,23 @@ class TurnMachine(Machine[Turn, On]):
                 self._end_response(event, received.turn)
             case event:
                 self._take_words(event)
+
+    def take_voice(self, voice: sg.VoiceBegan | sg.VoiceEnded, *, is_live: bool) -> None:
+        """The local detector's opinion: what it hears while all is quiet, the service has to hear too."""
+        if self._push_to_talk or not is_live or self.state is not Turn.QUIET:
+            return
+        match voice:
+            case sg.VoiceBegan(at_s):
+                self._hearing.voice_began(at_s)
+            case sg.VoiceEnded(at_s):
+                if self._hearing.voice_ended(at_s) and "hearing" not in self.desk.timers:
+                    self.desk.set_timer("hearing", STALL_S)
+
+    def miss_voice(self) -> None:
+        """The service has had its time to hear what was said."""
+        if self._hearing.give_up():
+            message = "the service hears nothing of what is said; the session is replaced"
+            self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="unheard", message=message))
 
     def take_first_delta(self, began: ex.ReplyBegan) -> None:
         """The first sound of an answer arrived."""
@@ -261,6 +281,7 @@ class TurnMachine(Machine[Turn, On]):
 
     def drop_speech(self, *, is_live: bool) -> None:
         """The microphone is being closed: what was just being said is not answered, and a held key is up."""
+        self._hearing.forget()
         if self._key_down:
             self._key_down = False
             self.desk.decide(fx.ToCapture(sg.Talk(on=False)))
@@ -276,10 +297,16 @@ class TurnMachine(Machine[Turn, On]):
         """The service is gone; what it has sent plays out."""
         self._active_response = None
         self._failed_s.clear()
+        self._hearing.forget()
+        self.desk.drop_timer("hearing")
         self._foreign_turn = self._newest_turn
         self.on(On.LOST)
 
     # speech and answers
+
+    def _note_heard(self) -> None:
+        self._hearing.heard()
+        self.desk.drop_timer("hearing")
 
     def _start_speech(self) -> None:
         self.speech_seen = True
@@ -292,6 +319,7 @@ class TurnMachine(Machine[Turn, On]):
             self.on(On.TALK_OVER if self._newest_turn > self._heard_turn else On.SPEECH_STARTED)
 
     def _commit(self, item_id: str, at_s: float) -> None:
+        self._note_heard()
         self.conversation.announce(item_id, "user")
         self._timeline.mark(Mark.COMMITTED, at_s)
         if self._push_to_talk:
@@ -299,6 +327,7 @@ class TurnMachine(Machine[Turn, On]):
         self.on(On.SPEECH_STOPPED)
 
     def _begin_response(self, event: ev.ResponseCreated, received: ex.Received) -> None:
+        self._note_heard()  # not every service says when it begins to hear somebody
         self._active_response = event.response.id
         self._newest_turn = received.turn
         if self._key_down:

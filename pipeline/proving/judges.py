@@ -1,6 +1,7 @@
 """All judges together."""
 
 from pipeline.proving.frame_judge import FrameJudge
+from pipeline.proving.hearing_judge import HearingJudge
 from pipeline.proving.line_judges import AttemptJudge, LineJudge
 from pipeline.proving.mute_judge import MuteJudge
 from pipeline.proving.oracle import Oracle, Verdict
@@ -16,7 +17,8 @@ class Bench:
         self.verdict = Verdict()
         self.frames = FrameJudge(self.verdict)
         self.line = LineJudge(self.verdict)
-        others = [kind(self.verdict) for kind in (AttemptJudge, MuteJudge, PromptnessJudge, ServiceJudge)]
+        kinds = AttemptJudge, HearingJudge, MuteJudge, PromptnessJudge, ServiceJudge
+        others = [kind(self.verdict) for kind in kinds]
         self.oracle = Oracle(
             self.verdict, [SoundJudge(self.verdict, frame_ms, fade_ms), self.frames, self.line, *others]
         )

@@ -180,6 +180,16 @@ async def poisoned_session(stage: Stage) -> None:
             await trio.sleep(stage.lasts_s / 2)
 
 
+async def vad_stuck_off(stage: Stage) -> None:
+    """The sessions open now hear nobody any more, until they end; new ones do."""
+    deaf = list(stage.world.service.sessions.values())
+    for session in deaf:
+        session.spoil(turns.MissedSpeech())
+    with trio.move_on_after(stage.lasts_s):
+        for session in deaf:
+            await session.ended.wait()
+
+
 async def flood(stage: Stage) -> None:
     """The service says 500 things at once."""
     for session in list(stage.world.service.sessions.values()):
@@ -306,6 +316,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "token-garbage": Nemesis(_ailing(BackendFault.GARBAGE, "answers with a web page"), 1.0, 60.0),
     "cap-changed": Nemesis(cap_changed, 0.0, 0.0),
     "orphan-response": Nemesis(orphan_response, 1.0, 1.0),
+    "vad-stuck-off": Nemesis(vad_stuck_off, 300.0, 1_800.0),
     "poisoned-session": Nemesis(poisoned_session, 1.0, 60.0),
     "clock-step": Nemesis(clock_step, 0.0, 0.0),
     "suspend": Nemesis(suspend, 0.0, 0.0),

@@ -57,7 +57,7 @@ class ServiceJudge(Judge):
                 self._pay(wire, "25-stall", "25-gap")
                 if event.reply == self._running.get(wire):
                     del self._running[wire]
-                    if event.status == "failed":
+                    if event.status == "failed" and wire in self._ready:
                         self._count_failure(wire, now)
 
     def _count_failure(self, wire: int, now: float) -> None:

@@ -14,13 +14,18 @@ import msgspec
 import trio
 
 from pipeline import app
-from pipeline.dsp.voice_activity import Detector, level
+from pipeline.dsp.voice_activity import Detector
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.proving import happenings as hp
 from pipeline.proving.network import Network
 from pipeline.proving.simulated_backend import SimulatedBackend
-from pipeline.proving.simulated_devices import SimulatedLoudspeaker, SimulatedMicrophone, Utterance
+from pipeline.proving.simulated_devices import (
+    MarkedVoiceActivity,
+    SimulatedLoudspeaker,
+    SimulatedMicrophone,
+    Utterance,
+)
 from pipeline.proving.simulated_service import MODEL, SimulatedService
 from pipeline.proving.trace import Listener, Trace
 from pipeline.realtime.dialects import DIALECTS
@@ -153,7 +158,7 @@ class World:
         return app.Edges(
             self.microphone,
             self.loudspeaker,
-            Detector("level", level),  # no library whose threads or clock a simulation could not see
+            Detector("marks", lambda: MarkedVoiceActivity(self.plan.frame_ms)),
             WebSocketConnector(
                 settings.service,
                 MODEL,

@@ -856,3 +856,61 @@ def test_a_failure_said_twice_counts_once_and_one_of_the_session_before_not_at_a
     script.live()
     failing_answer(script, 2)
     assert script.line() is Line.LIVE
+
+
+def says_in_vain(script: Script) -> list[fx.Effect]:
+    script.hears(sg.VoiceBegan(script.now))
+    script.waits(1)
+    return script.hears(sg.VoiceEnded(script.now))
+
+
+def test_a_session_that_hears_nothing_is_replaced() -> None:
+    script = Script().live()
+    says_in_vain(script)
+    script.waits(4)
+    says_in_vain(script)
+    script.waits(STALL_S - 5)
+    assert [fault.cause for fault in script.faults()] == ["unheard"]
+    assert script.line() is Line.BACKOFF
+
+
+def test_one_utterance_in_vain_or_one_of_two_that_is_heard_leaves_the_session() -> None:
+    script = Script().live()
+    says_in_vain(script)
+    script.waits(STALL_S)
+    script.hears(sg.VoiceBegan(script.now))
+    script.speech_started()
+    script.waits(1)
+    script.hears(sg.VoiceEnded(script.now))
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    script.waits(STALL_S)
+    says_in_vain(script)
+    script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+
+
+def test_what_the_microphone_hears_of_an_answer_is_no_utterance() -> None:
+    script = Script().live()
+    script.response_created(1)
+    script.heard(1, 100)
+    for _ in range(3):
+        says_in_vain(script)
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+
+
+def test_what_a_mute_cuts_off_or_the_talk_key_did_not_let_through_is_no_utterance() -> None:
+    script = Script().live()
+    for _ in range(3):
+        script.hears(sg.VoiceBegan(script.now))
+        script.waits(1)
+        script.hears(sg.Mute())
+        script.hears(sg.VoiceEnded(script.now))
+        script.hears(sg.Unmute())
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+    script = Script(push_to_talk=True).live()
+    for _ in range(3):
+        says_in_vain(script)
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE
