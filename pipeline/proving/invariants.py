@@ -43,8 +43,8 @@ INVARIANTS: Final[dict[str, Invariant]] = {
     "25-gap": Invariant("an answer that breaks off costs the session within 3 s"),
     "25-failed": Invariant("two answers that fail within 60 s cost the session"),
     "25-deaf": Invariant("a service that hears nothing of two utterances loses the session within 8 s"),
-    "25-streaming": Invariant("a half-open line is given up within 3 s of sound that vanishes", "pings"),
-    "25-idle": Invariant("a half-open line is given up within 10 s of silence", "pings"),
+    "25-streaming": Invariant("a half-open line is given up within 3 s of sound that vanishes"),
+    "25-idle": Invariant("a half-open line is given up within 10 s of silence"),
     "26": Invariant("told to stop, the daemon ends within 5 s"),
 }
 

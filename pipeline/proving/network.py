@@ -5,6 +5,7 @@ parcels and so need no socket; those that break a wire, or keep one from being m
 """
 
 import errno
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Final
 
 import trio
 
+from pipeline.edges.keepalive import IDLE_S
 from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.catalogue import Toxic
@@ -50,6 +52,7 @@ class Network:
         self._operations = 0
         self._wires: list[Wire] = []
         self._changed = trio.lowlevel.ParkingLot()
+        self._ailing = trio.lowlevel.ParkingLot()
 
     @property
     def wires(self) -> list["Wire"]:
@@ -114,6 +117,7 @@ class Network:
     def swallowing(self) -> Iterator[None]:
         """Nobody answers meanwhile, so dialling hangs."""
         self._swallowing += 1
+        self.note_ailment()
         try:
             yield
         finally:
@@ -124,6 +128,18 @@ class Network:
         self.toxics = toxics
         for wire in self.wires:
             wire.use(toxics)
+        self.note_ailment()
+
+    async def rest_until(self, when_s: float) -> None:
+        """As RestUntil: the pings of idle wires that nothing ails are left out; a week has 151,000 of them."""
+        while not (self.toxics or self._swallowing or any(wire.ails for wire in self.wires)):
+            await self._ailing.park()
+        skipped = max(0, math.ceil((trio.current_time() - when_s) / IDLE_S))
+        await trio.sleep_until(when_s + skipped * IDLE_S)
+
+    def note_ailment(self) -> None:
+        """Something begins to ail a wire, perhaps."""
+        self._ailing.unpark_all()
 
     def cut(self) -> None:
         """Reset every wire."""
@@ -155,6 +171,11 @@ class Wire:
         """Whether both ends have let go of it."""
         return self.client.closed and self.server.closed
 
+    @property
+    def ails(self) -> bool:
+        """Whether the near end would wait in vain for an answer."""
+        return self.server.closed or self.server.gated
+
     def use(self, toxics: Sequence[Toxic]) -> None:
         """These toxics work on it from now on."""
         self._up.use(toxics, "up")
@@ -167,6 +188,7 @@ class Wire:
         if not self.over:
             self.network.trace.add(hp.Forgotten(self.number))
             self.server.leave()
+            self.network.note_ailment()
 
     def reset(self) -> None:
         """Break it under both ends, at once."""
@@ -279,7 +301,13 @@ class End(trio.abc.Stream):
         if hears is not self._hears:
             self.wire.network.trace.add((hp.Recovered if hears else hp.Deafened)(self.wire.number))
         self._hears, self._speaks = hears, speaks
+        self.wire.network.note_ailment()
         self._incoming.wake()
+
+    @property
+    def gated(self) -> bool:
+        """Whether it does not hear, or what it says does not leave it."""
+        return not (self._hears and self._speaks)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As trio."""

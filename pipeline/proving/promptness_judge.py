@@ -25,6 +25,7 @@ class PromptnessJudge(Judge):
         self._utterance = 0
         self._stopping = False
         self._streamed_s = 0.0
+        self._swallowing: set[int] = set()  # wires that swallow sound
 
     # 22
 
@@ -47,10 +48,12 @@ class PromptnessJudge(Judge):
     def _on_refused(self, _event: hp.Refused, now: float) -> None:
         self._busy_until_s = now + self.BUSY_S
 
-    def _on_told(self, event: hp.Told, _now: float) -> None:
+    def _on_told(self, event: hp.Told, now: float) -> None:
         if event.kind == "session.updated":
             self._ready.add(event.wire)
             self.owed.pay("22", "ready")
+        if event.wire in self._swallowing:  # only one way is dead, and what comes by the other is a sign of life
+            self._doubt(event.wire, "swallows", now, streamed=True)
 
     def _on_left(self, event: hp.Left, now: float) -> None:
         self._lose(event.wire, now)
@@ -95,24 +98,31 @@ class PromptnessJudge(Judge):
         self._streamed_s = now
 
     def _on_swallowed(self, event: hp.Swallowed, now: float) -> None:
-        text = f"wire {event.wire} swallows and was kept"
-        if now - self._streamed_s < self.LOOK_S:
-            self.expect("25-streaming", now + self.STREAMING_S + self.LOOK_S, event.wire, text)
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+        streamed = event.wire in self._ready and now - self._streamed_s < self.LOOK_S
+        if streamed:
+            self._swallowing.add(event.wire)
+        self._doubt(event.wire, "swallows", now, streamed=streamed)
 
     def _on_forgotten(self, event: hp.Forgotten, now: float) -> None:
-        text = f"wire {event.wire} is dead and was kept"
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+        self._doubt(event.wire, "is dead", now)
 
     def _on_deafened(self, event: hp.Deafened, now: float) -> None:
-        text = f"wire {event.wire} is deaf and was kept"
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
+        self._doubt(event.wire, "is deaf", now)
+
+    def _doubt(self, wire: int, what: str, now: float, *, streamed: bool = False) -> None:
+        """A wire that serves nobody yet is under other deadlines."""
+        if wire not in self._ready:
+            return
+        if streamed:
+            self.expect("25-streaming", now + self.STREAMING_S + self.LOOK_S, wire, f"wire {wire} {what} and was kept")
+        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, wire, f"wire {wire} {what} and was kept")
 
     def _on_recovered(self, event: hp.Recovered, _now: float) -> None:
         self.owed.pay("25-idle", event.wire)
 
     def _lose(self, wire: int, now: float) -> None:
         self._ready.discard(wire)
+        self._swallowing.discard(wire)
         if not self._troubles:
             self._want_session(now)
 

@@ -15,6 +15,7 @@ import trio
 
 from pipeline import app
 from pipeline.dsp.voice_activity import Detector
+from pipeline.edges.keepalive import RestUntil
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.proving import happenings as hp
@@ -91,6 +92,7 @@ class World:
         trace: what happened.
         script: who speaks when.
         network, backend, service, microphone, loudspeaker, operator: what stands around the daemon.
+        rest_until: how an idle line waits for its next ping.
         wall_offset_s: how wrong the clock on the daemon's wall is.
         slept_s: how long the machine was suspended: the world has gone on by so much.
         books: the frames by fate, summed over every daemon that ended in order.
@@ -113,6 +115,7 @@ class World:
         )
         self.network = Network(self.trace, self.service.accept, plan.seed)
         self.backend = SimulatedBackend(self.trace, self.network, admission, self.true_wall_s)
+        self.rest_until: RestUntil = self.network.rest_until
         self.operator = Operator(self.trace)
         self._nursery: trio.Nursery | None = None
 
@@ -164,6 +167,7 @@ class World:
                 MODEL,
                 open_stream=self.network.open_stream,
                 wall_s=self.wall_s,
+                rest_until=self.rest_until,
             ),
             TokenClient(settings.token, model=MODEL, key=None, transport=self.backend, wall_s=self.wall_s),
             self.operator,
