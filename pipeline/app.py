@@ -13,6 +13,7 @@ import trio
 
 from pipeline import topology
 from pipeline.child import audio_devices, audio_edges, audio_plan
+from pipeline.core.devices import Devices
 from pipeline.core.retry import RestartIntensity
 from pipeline.core.session import Session, SessionPlan
 from pipeline.dsp.voice_activity import Detector
@@ -28,6 +29,7 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.graph import Placement
 from pipeline.runtime.health import Health
 from pipeline.runtime.links import Links, open_links
+from pipeline.runtime.processes import Death
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.reports import Beat
 from pipeline.runtime.supervisor import Incident
@@ -145,7 +147,7 @@ async def run(
         try:
             async with trio.open_nursery() as nursery:
                 for child in children:
-                    nursery.start_soon(_keep_child, child, settings, links, floor, report)
+                    nursery.start_soon(_keep_child, child, settings, links, floor, overview.devices, report)
                 if control is not None:
                     nursery.start_soon(_serve, control, overview)
                 await supervisor.run(here, arguments, states, intensity=_intensity(), report=report)
@@ -160,16 +162,27 @@ async def _serve(control: ControlSocket, overview: Overview) -> None:
 
 
 async def _keep_child(
-    state: processes.ChildState, settings: Settings, links: Links, floor: Floor, report: Callable[[Incident], None]
+    state: processes.ChildState,
+    settings: Settings,
+    links: Links,
+    floor: Floor,
+    devices: Devices,
+    report: Callable[[Incident], None],
 ) -> None:
     captured = epoch = 0
 
-    def plan(last: Beat | None) -> bytes:
-        """Frames are numbered on over a death, so that those it took with it are missed and counted."""
+    def plan(last: Beat | None, death: Death | None) -> bytes:
+        """Frames are numbered on over a death, so that those it took with it are missed and counted.
+
+        A new process would open the very card that the last one hung on, and only the parent is there to tell it.
+        """
         nonlocal captured, epoch
+        if death is not None:
+            devices.lose()
         captured += sum(link.sent for link in last.links if link.name == MIC) if last else 0
         epoch += 1
-        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch))
+        sound_hung = death is Death.OUTAGE
+        return msgspec.msgpack.encode(audio_plan(settings, first_seq=captured, epoch=epoch, sound_hung=sound_hung))
 
     await processes.supervise(
         processes.ChildSpec(

@@ -36,6 +36,7 @@ class AudioPlan(msgspec.Struct, frozen=True):
         tail_s: silence behind a recording that stands in for a microphone.
         first_seq: number of the first captured frame: those that a dead process took with it are missing before it.
         epoch: counts the lives of the process.
+        sound_hung: the sound system hung in the life before, so what can do without it is tried first.
     """
 
     audio: AudioSettings
@@ -43,9 +44,10 @@ class AudioPlan(msgspec.Struct, frozen=True):
     tail_s: float
     first_seq: int = 0
     epoch: int = 0
+    sound_hung: bool = False
 
 
-def audio_plan(settings: Settings, *, first_seq: int = 0, epoch: int = 0) -> AudioPlan:
+def audio_plan(settings: Settings, *, first_seq: int = 0, epoch: int = 0, sound_hung: bool = False) -> AudioPlan:
     """The plan that follows from the settings."""
     return AudioPlan(
         settings.audio,
@@ -53,6 +55,7 @@ def audio_plan(settings: Settings, *, first_seq: int = 0, epoch: int = 0) -> Aud
         tail_s=settings.turn.silence_duration_ms / 1000 + TAIL_MARGIN_S,
         first_seq=first_seq,
         epoch=epoch,
+        sound_hung=sound_hung,
     )
 
 
@@ -65,8 +68,8 @@ def audio_devices(plan: AudioPlan) -> tuple[InputDevice, OutputDevice, Detector]
     """
     sound_system = SoundSystem()
     return (
-        input_device(plan.audio.input, tail_s=plan.tail_s, sound_system=sound_system),
-        output_device(plan.audio.output, sound_system=sound_system),
+        input_device(plan.audio.input, tail_s=plan.tail_s, sound_system=sound_system, sound_hung=plan.sound_hung),
+        output_device(plan.audio.output, sound_system=sound_system, sound_hung=plan.sound_hung),
         best_detector(),
     )
 

@@ -257,6 +257,24 @@ async def test_a_cut_line_is_mended_with_a_fresh_secret_and_the_settings_again(a
     assert frames["captured"] == frames["sent"] == 400
 
 
+async def test_what_was_said_into_an_outage_and_then_muted_is_never_sent(autojump_clock: MockClock) -> None:
+    world = World(script=[tone(1), silence(1.5), *[tone(1)] * 60])
+    world.service.drop_after_answers = 1
+    world.commands = Commands((6.0, sg.Mute()), (120.0, sg.Unmute()), (2.0, sg.Stop()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await trio.sleep(1)
+        world.connector.refusals.extend([ConnectionLostError("no network", cause="network")] * 10)
+    _, second = world.service.sessions
+    assert "muted" in world.states()
+    kinds = [event["type"] for event in second]
+    assert 90 <= kinds.count("input_audio_buffer.append") <= 100, "the two seconds after it was unmuted"
+    frames = world.finished().frames
+    assert frames["dropped_muted"] > 100
+    assert frames.pop("captured") == sum(frames.values())
+    assert frames["spooled"] == 0
+
+
 async def test_an_expired_secret_is_replaced_at_once(autojump_clock: MockClock) -> None:
     world = World()
     world.connector.refusals.append(CredentialExpiredError("expired", cause="status_401"))

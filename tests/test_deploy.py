@@ -14,6 +14,8 @@ from cyclopts import App
 
 from pipeline.cli import COMMANDS
 from pipeline.cli.interruption import GRACE_S
+from pipeline.edges.control_client import ANSWER_S
+from pipeline.edges.runtime_directory import runtime_directory
 from pipeline.vocabulary.configuration import load, shipped
 from pipeline.vocabulary.errors import AlreadyRunningError, ConfigurationError
 
@@ -119,6 +121,24 @@ def test_the_image_is_made_of_what_is_there_and_runs_as_nobody_special() -> None
     demand_command(*split(yaml.safe_load(next(rest for word, rest in steps if word == "CMD"))))
 
 
+def test_the_images_health_is_what_the_endpoint_says_of_itself() -> None:
+    (check,) = [rest for word, rest in dockerfile() if word == "HEALTHCHECK"]
+    options, _, command = check.partition(" CMD ")
+    seconds = {name: int(value) for name, value in re.findall(r"--([a-z-]+)=(\d+)s\b", options)}
+    assert seconds["interval"] >= 30, "each look starts an interpreter, 0.3 s of a core"
+    assert seconds["timeout"] >= 2 * ANSWER_S + 5, "connecting, the answer, and a slow start"
+    service = load((), ()).service
+    assert seconds["start-period"] >= 2 * (service.connect_deadline_s + service.configure_deadline_s)
+    program, *arguments = yaml.safe_load(command)
+    assert program == "talkwire"
+    demand_command(*split(arguments))
+    services = compose()
+    assert [name for name, service in services.items() if "healthcheck" not in service] == ["run"]
+    assert {service["healthcheck"]["disable"] for name, service in services.items() if name != "run"} == {True}
+    assert split(arguments) == ("status", []), "it finds the directory by the environment, as run does"
+    assert not [argument for argument in services["run"]["command"] if "runtime.directory" in argument]
+
+
 def split(command: list[str]) -> tuple[str, list[str]]:
     return command[0], command[1:]
 
@@ -137,10 +157,8 @@ def test_containers_start_commands_that_exist_without_rights_and_with_one_networ
         assert not {"privileged", "user", "ports"} & service.keys()
         assert all((DEPLOY / mount.split(":")[0]).exists() for mount in service["volumes"])
         assert name == "serve" or service["network_mode"] == "service:serve"
-    directory = load((), [argument[6:] for argument in services["run"]["command"] if argument.startswith("--set=")])
-    assert any(
-        mount.startswith(f"{directory.runtime.directory}:uid=10001,mode=0700") for mount in services["run"]["tmpfs"]
-    )
+    directory = runtime_directory("", services["run"]["environment"])
+    assert any(mount.startswith(f"{directory}:uid=10001,mode=0700") for mount in services["run"]["tmpfs"])
 
 
 def test_the_readme_names_only_what_is_there_and_stays_short() -> None:

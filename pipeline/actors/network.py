@@ -56,6 +56,8 @@ async def network(
                     line.say(event)
                 case ex.Flow(generation) if line is not None and line.generation == generation:
                     line.flow()
+                case ex.Discard(before_s):
+                    ledger.discard(before_s)
                 case ex.Close(generation):
                     if line is not None:
                         await line.close()
@@ -122,7 +124,7 @@ class _Line:
         self._service = service
         self._outbox: deque[ev.ClientEvent] = deque()  # a writer that stalls loses the line within 2 s, which bounds it
         self._flowing = False
-        self._wake = trio.Event()
+        self._asked = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._closing = False
@@ -148,7 +150,7 @@ class _Line:
 
     def wake(self) -> None:
         """There is something to write."""
-        self._wake.set()
+        self._asked.unpark_all()
 
     async def close(self) -> None:
         """End the socket and wait until it is closed."""
@@ -195,7 +197,6 @@ class _Line:
 
     async def _write(self, connection: Connection) -> None:
         while True:
-            self._wake = trio.Event()
             while self._outbox:
                 event = self._outbox.popleft()
                 if isinstance(event, ev.InputAudioBufferClear):
@@ -204,12 +205,12 @@ class _Line:
             self._ledger.expire(trio.current_time())
             frame = self._ledger.peek() if self._flowing else None
             if frame is None:
-                await self._wake.wait()
+                await self._asked.park()
                 continue
             try:
                 await connection.send(frame.message)
-            except trio.Cancelled:
-                self._ledger.sent(frame)  # whole, or it would have been another error (Connection)
+            except trio.Cancelled:  # it was sent whole nevertheless, as Connection says
+                self._ledger.sent(frame)
                 raise
             self._ledger.sent(frame)
             self._uncommitted_ms += frame.duration_ms

@@ -30,7 +30,7 @@ async def follow(next_snapshot: Callable[[], Awaitable[SnapshotNotice]], console
     live.start()
     try:
         while True:
-            live.update(picture(await next_snapshot()), refresh=True)
+            live.update(screenful(await next_snapshot(), console), refresh=True)
     finally:
         with suppress(BrokenPipeError):  # the terminal is gone; what ended this is the better story
             live.stop()
@@ -42,11 +42,44 @@ def headline(snapshot: SnapshotNotice) -> str:
 
 
 def picture(snapshot: SnapshotNotice) -> Group:
-    """A snapshot for a terminal of 80 columns and 24 lines."""
-    troubles = [Text(f"! {trouble}", BAD) for trouble in snapshot.troubles]
-    return Group(
-        _title(snapshot), *troubles, *_call(snapshot), _processes(snapshot), _actors(snapshot), _links(snapshot)
-    )
+    """A snapshot as it is, however long; one of a healthy daemon has 22 lines of 80 columns."""
+    return Group(_title(snapshot), *_troubles(snapshot), *_body(snapshot))
+
+
+def screenful(snapshot: SnapshotNotice, console: Console) -> Group:
+    """A snapshot that fits the console, for what does not is pushed off its end: the links.
+
+    Lines are cut at the edge where they would take others' room, and the troubles have the lines that are left.
+    """
+    title, troubles, body = _title(snapshot), _troubles(snapshot), _body(snapshot)
+    if _height(console, title, *body) + bool(troubles) > console.height:
+        _cut(title, *body)
+    room = max(console.height - _height(console, title, *body), 1)
+    if _height(console, *troubles) > room:
+        _cut(*troubles)
+    if len(troubles) > room:
+        first = troubles[: room - 1]  # a cause stands before its consequences
+        troubles = [*first, Text(f"! {len(troubles) - len(first)} {'more ' if first else ''}troubles", BAD)]
+    return Group(title, *troubles, *body)
+
+
+def _troubles(snapshot: SnapshotNotice) -> list[Text]:
+    return [Text(f"! {trouble}", BAD) for trouble in snapshot.troubles]
+
+
+def _body(snapshot: SnapshotNotice) -> list[Text | Table]:
+    return [*_call(snapshot), _processes(snapshot), _actors(snapshot), _links(snapshot)]
+
+
+def _height(console: Console, *parts: RenderableType) -> int:
+    return len(console.render_lines(Group(*parts), pad=False)) if parts else 0
+
+
+def _cut(*parts: RenderableType) -> None:
+    """Give each text one line."""
+    for part in parts:
+        if isinstance(part, Text):
+            part.no_wrap, part.overflow = True, "ellipsis"
 
 
 def _title(snapshot: SnapshotNotice) -> Text:
@@ -79,7 +112,7 @@ def _call(snapshot: SnapshotNotice) -> list[Text]:
 
 
 def _device(device: DeviceStatus) -> tuple[str, str]:
-    styles = {DeviceState.OPEN: GOOD, DeviceState.FAILED: BAD}
+    styles = {DeviceState.OPEN: GOOD, DeviceState.FAILED: BAD, DeviceState.GONE: BAD}
     return f"{device.state} {device.name}".rstrip(), styles.get(device.state, WORN)
 
 

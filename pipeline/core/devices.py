@@ -27,13 +27,25 @@ class Devices:
         self.voice_active = False
         self.utterances = 0
 
+    def mute(self) -> None:
+        """The microphone is to stay closed; one that is gone will not be opened again."""
+        self.muted = True
+        if self.microphone.state is DeviceState.GONE:
+            self.microphone = DeviceStatus(self.microphone.name)
+
+    def lose(self) -> None:
+        """The process that held them has ended: what was to be open is not, until it is told anew that it is."""
+        self.microphone = DeviceStatus(self.microphone.name, DeviceState.GONE if self.listening else DeviceState.CLOSED)
+        self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.GONE)
+
     def take_input(self, signal: sg.Activity) -> None:
         """Take in what befell the microphone, or what was heard with it."""
         match signal:
             case sg.InputReady(detector):
                 self.detector = detector
                 self.listening = self.voice_active = False
-                self.microphone = DeviceStatus()
+                if self.microphone.state is not DeviceState.GONE:  # else it will be opened again
+                    self.microphone = DeviceStatus()
             case sg.InputOpened(name):
                 self.microphone = DeviceStatus(name, DeviceState.OPEN)
             case sg.InputClosed():

@@ -1,9 +1,11 @@
 """The books of captured frames: what is spooled, what was sent, what was dropped and why. Captured is always the sum.
 
 Captured speech waits here while there is no line, at most `keep_s` by age: the speech of an outage is worth sending
-for a while and then only confuses. A frame leaves the spool when it was sent whole; one whose send failed stays.
+for a while and then only confuses. A frame leaves the spool when it was sent whole; one whose send failed stays, unless
+it has become too old or somebody has muted meanwhile.
 """
 
+import math
 from collections import Counter, deque
 
 from pipeline.vocabulary.frames import EncodedFrame
@@ -26,6 +28,9 @@ class Ledger:
         self._epoch = 0
         self._sent = 0
         self._dropped: Counter[str] = Counter()
+        self._unwanted_before_s = -math.inf
+        self._sending: EncodedFrame | None = None
+        self._sending_dropped = ""  # why, if it was meanwhile
         self.speech_frames = 0
 
     def add(self, frame: EncodedFrame, now: float) -> None:
@@ -36,26 +41,41 @@ class Ledger:
         self._epoch = frame.epoch
         self._next_seq = frame.seq + 1  # a lower number is a restarted capture: it counts from zero again
         self.speech_frames += frame.speech
-        self._spool.append(frame)
+        if frame.captured_s < self._unwanted_before_s:
+            self._dropped["muted"] += 1
+        else:
+            self._spool.append(frame)
         self.expire(now)
 
     def expire(self, now: float) -> None:
         """Drop what has waited longer than `keep_s`."""
         while self._spool and now - self._spool[0].captured_s > self._keep_s:
-            self._spool.popleft()
-            self._dropped["too_old"] += 1
+            self._drop("too_old")
+
+    def discard(self, before_s: float) -> None:
+        """Drop what was captured before this moment (host clock), also if it arrives only later: somebody muted."""
+        self._unwanted_before_s = before_s
+        while self._spool and self._spool[0].captured_s < before_s:
+            self._drop("muted")
 
     def peek(self) -> EncodedFrame | None:
         """The next frame to send; it stays in the spool until `sent`."""
-        return self._spool[0] if self._spool else None
+        self._sending, self._sending_dropped = self._spool[0] if self._spool else None, ""
+        return self._sending
 
     def sent(self, frame: EncodedFrame) -> None:
-        """The frame was sent whole. It may have aged out of the spool meanwhile; then it was sent, not dropped."""
+        """The frame that was peeked at was sent whole. If it was dropped meanwhile, then it was sent, not dropped."""
+        assert frame is self._sending, "frames are sent one at a time"
         if self._spool and self._spool[0] is frame:
             self._spool.popleft()
         else:
-            self._dropped["too_old"] -= 1
+            self._dropped[self._sending_dropped] -= 1
         self._sent += 1
+
+    def _drop(self, reason: str) -> None:
+        if self._spool.popleft() is self._sending:
+            self._sending_dropped = reason
+        self._dropped[reason] += 1
 
     def books(self) -> dict[str, int]:
         """Frames by fate; `captured` is the sum of the others."""

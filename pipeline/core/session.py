@@ -3,6 +3,7 @@
 The coupling is two arrows: a lost line is told to the talk, and answers that do not come cost the line.
 """
 
+import math
 from random import Random
 from typing import Final
 
@@ -240,11 +241,15 @@ class Session:
                 self.turn.press_key(is_live=self.line.is_live and not self._devices.muted)
             case sg.ReleaseTalk():
                 self.turn.release_key()
-            case sg.Mute():
-                self._devices.muted = True
+            case sg.Mute() if not self._devices.muted:
+                self._devices.mute()
+                self._desk.tell(ex.Discard(math.inf))  # before the service's buffer is cleared, or more would follow
                 self.turn.drop_speech(is_live=self.line.is_live)
-            case sg.Unmute():
+            case sg.Unmute() if self._devices.muted:
                 self._devices.muted = False
+                self._desk.tell(ex.Discard(self._desk.now))
+            case sg.Mute() | sg.Unmute():
+                pass  # it is
             case sg.Adopt(settings):
                 self.adopt(settings)
             case sg.Stop():

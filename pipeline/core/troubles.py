@@ -28,6 +28,11 @@ def troubles(
             for name, device in (("microphone", microphone), ("loudspeaker", loudspeaker))
             if device.state is DeviceState.FAILED
         ),
+        *(
+            f"the {name} is gone with its process"
+            for name, device in (("microphone", microphone), ("loudspeaker", loudspeaker))
+            if device.state is DeviceState.GONE
+        ),
         *_of_line(session),
     ]
 

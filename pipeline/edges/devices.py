@@ -1,6 +1,6 @@
 """From `audio.input` and `audio.output` to devices. A list is tried in order; a better one is taken when it is back."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from difflib import get_close_matches
 from itertools import cycle
@@ -34,13 +34,18 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 def input_device(
-    setting: DeviceList, *, tail_s: float = TAIL_S, sound_system: SoundSystem | None = None
+    setting: DeviceList,
+    *,
+    tail_s: float = TAIL_S,
+    sound_system: SoundSystem | None = None,
+    sound_hung: bool = False,
 ) -> InputDevice:
     """The microphone that `audio.input` names. Nothing is opened yet.
 
     `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recording
     once, then `tail_s` of silence · `unix:PATH` a socket · `none:` silence · `synthetic:` a tone, `synthetic:PATH` a
-    recording, again and again with pauses.
+    recording, again and again with pauses. A list begins with what needs no sound card where `sound_hung`: the process
+    before this one had to end because its sound system hung; the cards are taken when they are back.
 
     Raises:
         ConfigurationError: lists every entry that cannot be used.
@@ -55,14 +60,16 @@ def input_device(
         "synthetic": _synthetic,
     }
     devices = list(_parse("audio.input", setting, kinds))
-    return devices[0] if len(devices) == 1 else FirstToOpen(devices)
+    return devices[0] if len(devices) == 1 else FirstToOpen(devices, _cards(devices) if sound_hung else ())
 
 
-def output_device(setting: DeviceList, *, sound_system: SoundSystem | None = None) -> OutputDevice:
+def output_device(
+    setting: DeviceList, *, sound_system: SoundSystem | None = None, sound_hung: bool = False
+) -> OutputDevice:
     """The loudspeaker that `audio.output` names. Nothing is opened yet.
 
     `device:NAME` a sound card, on this process's `sound_system` (its own if none is given) · `wav:PATH` a recorder ·
-    `unix:PATH` a socket · `none:` nobody hears.
+    `unix:PATH` a socket · `none:` nobody hears. With `sound_hung` as for `input_device`.
 
     Raises:
         ConfigurationError: lists every entry that cannot be used.
@@ -75,7 +82,7 @@ def output_device(setting: DeviceList, *, sound_system: SoundSystem | None = Non
         "none": lambda _: SilentLoudspeaker(),
     }
     devices = list(_parse("audio.output", setting, kinds))
-    return devices[0] if len(devices) == 1 else FirstToOpen(devices)
+    return devices[0] if len(devices) == 1 else FirstToOpen(devices, _cards(devices) if sound_hung else ())
 
 
 class Openable(Protocol[T_co]):
@@ -105,10 +112,15 @@ class FirstToOpen(Generic[T]):
 
     While a lesser one is open, those before it that can be asked are: when one is back, the open one fails with a
     DeviceError, and the opening that answers this finds the better one.
+
+    Args:
+        devices: the best one first.
+        dreaded: those of them that end the process if they are still as they were; tried last until one is back.
     """
 
-    def __init__(self, devices: Sequence[Openable[T]]) -> None:
+    def __init__(self, devices: Sequence[Openable[T]], dreaded: Collection[Openable[T]] = ()) -> None:
         self._devices = devices
+        self._dreaded = dreaded
         self._ask_s = ASK_S
         self.name = " or ".join(device.name for device in devices)
         """All of them, until one was opened; then that one's."""
@@ -122,7 +134,7 @@ class FirstToOpen(Generic[T]):
             AudioFileError: none did, and all of them are files.
         """
         failures: list[DeviceError | AudioFileError] = []
-        for rank, device in enumerate(self._devices):
+        for rank, device in sorted(enumerate(self._devices), key=lambda ranked: ranked[1] in self._dreaded):
             async with AsyncExitStack() as stack:
                 try:
                     opened = await stack.enter_async_context(device.open(frame_ms))
@@ -154,6 +166,7 @@ class FirstToOpen(Generic[T]):
                 await trio.sleep(self._ask_s)
                 back.extend([device for device in askable if await device.is_back()])
             self._ask_s = min(2 * self._ask_s, ASK_MAX_S)
+            self._dreaded = [device for device in self._dreaded if device not in back]
             scope.cancel()
 
         failures: list[BaseException] = []
@@ -168,6 +181,10 @@ class FirstToOpen(Generic[T]):
             raise failures[0]
         if back:
             raise DeviceError(f"{back[0].name} is back")
+
+
+def _cards(devices: Sequence[T]) -> list[T]:
+    return [device for device in devices if isinstance(device, CardMicrophone | CardLoudspeaker)]
 
 
 def _parse(field: str, setting: DeviceList, kinds: Mapping[str, Callable[[str], T]]) -> Iterator[T]:

@@ -58,7 +58,7 @@ class FragmentCounter:
 
 
 class GuardedStream(trio.abc.Stream):
-    """A stream for the library to run on.
+    """A stream for the library to run on, and for others that send whole frames beside it.
 
     Args:
         stream: TCP, TLS or memory.
@@ -78,6 +78,7 @@ class GuardedStream(trio.abc.Stream):
         self._status_error = status_error
         self._head: bytearray | None = bytearray()  # None: the handshake is over
         self._frames = FragmentCounter()
+        self._sending = trio.StrictFIFOLock()
 
     def lose(self, error: WireError) -> WireError:
         """Remember what ended the stream; the first cause counts."""
@@ -101,12 +102,18 @@ class GuardedStream(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As the stream below."""
+        """As the stream below, but one caller after the other: a handshake, or one whole frame."""
+        try:
+            self._sending.acquire_nowait()  # `acquire` would cost a turn of the loop although nobody else sends
+        except trio.WouldBlock:
+            await self._sending.acquire()
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
             self.lose(self._cut("reset"))
             raise
+        finally:
+            self._sending.release()
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream below."""

@@ -19,12 +19,15 @@ class InputBlock(NamedTuple):
         speech_end_s: a finite input's last speech sample lies in this block, at this host clock; else None.
         far: what left the loudspeaker during that time, as long as `pcm`, for whoever asks before the next block; None
             from a microphone that cannot know.
+        no_hurry: to be called by whoever can wait, before the next block: then the next two may come together. None
+            from a microphone that saves nothing thereby.
     """
 
     pcm: bytes
     captured_s: float
     speech_end_s: float | None = None
     far: Callable[[], bytes] | None = None
+    no_hurry: Callable[[], None] | None = None
 
 
 class InputDevice(Protocol):

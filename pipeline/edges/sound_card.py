@@ -105,10 +105,12 @@ class CardMicrophone:
         while True:
             self._system.demand_fresh()
             now = trio.current_time()
+            stream.wake_after = 1  # unless somebody says again that there is no hurry
             for mark in stream.marks():
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
-                yield InputBlock(pcm, captured_s, far=partial(self._system.far_end.take, captured_s, samples))
+                far = partial(self._system.far_end.take, captured_s, samples)
+                yield InputBlock(pcm, captured_s, far=far, no_hurry=partial(setattr, stream, "wake_after", 2))
             await stream.wait_callback()
 
 

@@ -20,7 +20,7 @@ DEFAULT: Final = "default"
 """The name that means what the sound system itself prefers."""
 KINDS: Final[Mapping[Direction, str]] = {"input": "microphone", "output": "loudspeaker"}
 CHANNELS_MAX: Final = 2
-"""Sound servers offer 32; what a stereo microphone hears is mixed down, and a reply sounds from both sides."""
+"""What a stereo microphone hears is mixed down, and a reply sounds from both sides. Many cards refuse one channel."""
 CARD_RATE_HZ: Final = 48_000
 INSTALL: Final = "apt install libportaudio2 pulseaudio libasound2-plugins (or the packages of PipeWire)"
 NO_PORTAUDIO: Final = "PortAudio is not installed: apt install libportaudio2"
@@ -59,8 +59,8 @@ class SoundDevice(msgspec.Struct, frozen=True):
         return self.inputs if direction == "input" else self.outputs
 
     def used_channels(self, direction: Direction) -> int:
-        """How many of them we open."""
-        return min(self.channels(direction), CHANNELS_MAX)
+        """How many of them we open: of a card both, what converts anyway gives and takes one."""
+        return min(self.channels(direction), CHANNELS_MAX if self.is_hardware else 1)
 
     @property
     def rates_hz(self) -> list[int]:

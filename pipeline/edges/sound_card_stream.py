@@ -20,6 +20,11 @@ BLOCK_MS: Final = 20
 LATENCY_S: Final = 0.06
 WATCHDOG_S: Final = 0.4
 """Twenty blocks without one callback: the stream is dead, whatever PortAudio says of it."""
+SLICES: Final = 4
+"""Of a patience, each with a deadline of its own. A stall of our own loop, or of all of this process, is no silence of
+the device: it uses up one slice, however long it was, and the device has the others to be heard again."""
+LOOKS: Final = 2
+"""As SLICES, where no callback wakes us and each slice is a wake-up."""
 FIRST_CALLBACK_S: Final = 1.0
 """A sound server needs 35 to 60 ms to begin, a suspended or wireless device longer."""
 MARKS_MAX: Final = 64
@@ -74,6 +79,8 @@ class CardStream:
         self.block = rate_hz * BLOCK_MS // 1000  # samples per channel
         self.ring = RingBuffer(self.block * channels * (MARKS_MAX + 4))  # marks are forgotten before their samples
         self.played = RingBuffer(self.block * channels * (MARKS_MAX + 4))
+        self.wake_after = 1
+        """A microphone's callback wakes the loop when so many blocks wait to be taken."""
         self.wake_below = math.inf
         """A loudspeaker's callback wakes the loop when the ring holds less than so many samples: by default always."""
         self.is_sick = False
@@ -90,7 +97,8 @@ class CardStream:
         now = self._clock()
         self.ring.write(block)
         self._note(samples, now + (times.inputBufferAdcTime - times.currentTime), now, xrun=flags.input_overflow)
-        os.eventfd_write(self._event, 1)
+        if len(self._marks) >= self.wake_after:
+            os.eventfd_write(self._event, 1)
 
     def play(self, block: Any, samples: int, times: Times, flags: Flags) -> None:
         """Callback of a loudspeaker; silence stands for what the loop has not brought."""
@@ -125,8 +133,10 @@ class CardStream:
             DeviceError: the stream has ended.
             SoundSystemHungError: none came in time.
         """
-        with trio.move_on_after(patience_s):
-            await trio.lowlevel.wait_readable(self._event)
+        for _ in range(SLICES):
+            with trio.move_on_after(patience_s / SLICES):
+                await trio.lowlevel.wait_readable(self._event)
+                break
         if self.has_finished:
             raise DeviceError(f"{self.label}: the device is gone")
         try:
@@ -137,14 +147,16 @@ class CardStream:
     async def watch(self) -> None:
         """Let callbacks that do not wake us pass for a while. Raises as `wait_callback`."""
         index = self._index
-        with trio.move_on_after(WATCHDOG_S):
-            while not self.has_finished:
-                await trio.lowlevel.wait_readable(self._event)
-                os.eventfd_read(self._event)  # a wake-up from before; only the end of the stream writes there now
-        if self.has_finished:
-            raise DeviceError(f"{self.label}: the device is gone")
-        if self._index == index:
-            raise self._hung(WATCHDOG_S)
+        for _ in range(LOOKS):
+            with trio.move_on_after(WATCHDOG_S / LOOKS):
+                while not self.has_finished:
+                    await trio.lowlevel.wait_readable(self._event)
+                    os.eventfd_read(self._event)  # a wake-up from before; only the end of the stream writes there now
+            if self.has_finished:
+                raise DeviceError(f"{self.label}: the device is gone")
+            if self._index != index:
+                return
+        raise self._hung(WATCHDOG_S)
 
     def _hung(self, waited_s: float) -> SoundSystemHungError:
         self.is_sick = True

@@ -5,16 +5,16 @@ of devices is as old as its start, and what the loudspeaker plays is what the mi
 """
 
 import math
-import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import trio
 
+from pipeline.edges.native_stderr import divert_native_stderr
 from pipeline.edges.sound_card_far_end import FarEnd
 from pipeline.edges.sound_card_look import can_open
 from pipeline.edges.sound_card_names import NO_PORTAUDIO, Direction, SoundDevice, find, read_devices
@@ -147,7 +147,7 @@ class SoundSystem:
             async with self._one_call:
                 if self._hung is not None:
                     raise self._hung
-                with trio.move_on_after(deadline_s), _quiet_stderr():
+                with trio.move_on_after(deadline_s):
                     done: T = await self._in_thread(work, abandon_on_cancel=True)
                     return done
                 hung = SoundSystemHungError(f"{what} took longer than {deadline_s:g} s: the sound system hangs")
@@ -222,6 +222,7 @@ class SoundSystem:
 
 
 def _import_sounddevice() -> ModuleType:
+    divert_native_stderr()  # before anything of it can speak, and in whatever process that is
     try:
         import sounddevice
     except OSError:
@@ -239,21 +240,3 @@ def _card_stream(device: SoundDevice, rate_hz: int, channels: int, clock: Callab
 def _reason(error: Exception) -> str:
     """PortAudio's own words, on one line."""
     return " ".join(str(error.args[0] if error.args else error).rpartition(": ")[2].split())
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """ALSA and PortAudio complain on stderr, five lines for every device that does not open, four times a second."""
-    kept = nowhere = -1
-    with suppress(OSError):  # no descriptor left: then be it loud
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        if nowhere >= 0:
-            os.dup2(kept, 2)
-            os.close(nowhere)
-        if kept >= 0:
-            os.close(kept)

@@ -51,6 +51,10 @@ class UnixMicrophone:
         self.name = f"unix:{path}"
         self._path = path
 
+    async def is_back(self) -> bool:
+        """Whether somebody holds the socket; disturbs nothing."""
+        return await _is_held(self._path)
+
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
         """Connect and yield blocks as their sound arrives. Raises DeviceError."""
@@ -85,6 +89,10 @@ class UnixLoudspeaker:
     def __init__(self, path: Path) -> None:
         self.name = f"unix:{path}"
         self._path = path
+
+    async def is_back(self) -> bool:
+        """Whether somebody holds the socket; disturbs nothing."""
+        return await _is_held(self._path)
 
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:  # noqa: ARG002 the protocol fixes 20 ms
@@ -137,6 +145,21 @@ async def _connected(path: Path) -> AsyncGenerator[trio.socket.SocketType, None]
         with _translated(path):
             await line.connect(str(path))
         yield line
+
+
+async def _is_held(path: Path) -> bool:
+    """Whether a living process has bound this socket, found out without connecting to it.
+
+    A connection would be seen by the other side, which accepts one for each device. So a datagram socket asks: the
+    kernel finds the owner first and only then refuses the type. Unlike a look into /proc/net/unix it finds the socket
+    by whatever path, and through a mount from another network namespace.
+    """
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as question:
+        try:
+            await question.connect(str(path))
+        except OSError as error:
+            return error.errno == errno.EPROTOTYPE
+    return False  # its owner takes datagrams
 
 
 async def _receive(line: trio.socket.SocketType, path: Path) -> bytes:

@@ -27,7 +27,7 @@ INVARIANTS: Final[dict[str, Invariant]] = {
     "9": Invariant("a session receives frames in the order they were captured"),
     "10": Invariant("no frame older than 20 s is sent"),
     "11": Invariant("while muted the microphone is closed and nothing is sent"),
-    "11-spool": Invariant("speech that waited when the microphone was muted is not sent", "a spool wiped at a mute"),
+    "11-spool": Invariant("speech that waited when the microphone was muted is not sent"),
     "12": Invariant("at most 15 attempts in 60 s, never two within 100 ms, none before Retry-After"),
     "13": Invariant("every attempt has its own client secret, used once"),
     "16": Invariant("sound that can flow is less than 2 s old when it is received"),

@@ -95,10 +95,16 @@ class Flow(Signal, frozen=True):
     generation: int
 
 
+class Discard(Signal, frozen=True):
+    """Never send what was captured before `before_s` (host clock), whether it waits already or is still to arrive."""
+
+    before_s: float
+
+
 class Close(Signal, frozen=True):
     """Close the socket; answered by `Closed`."""
 
     generation: int
 
 
-Intent = Open | Send | Flow | Close
+Intent = Open | Send | Flow | Discard | Close

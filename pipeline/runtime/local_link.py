@@ -15,7 +15,7 @@ from trio.lowlevel import ParkingLot
 from pipeline.core.overflow import Decision, Hold, Overflow, decide
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.ports import LinkStatistics
-from pipeline.vocabulary.errors import LinkClosedError, LinkFullError
+from pipeline.vocabulary.errors import LinkClosedError, LinkError, LinkFullError
 
 T = TypeVar("T")
 
@@ -74,8 +74,14 @@ class _Queue(Generic[T]):
         if decision is Decision.ACCEPT:
             self._push(value, size)
             self._sent += 1
-            self.arrival.unpark_all()
+            if self.arrival:
+                self.arrival.unpark_all()
         return decision is Decision.ACCEPT
+
+    @property
+    def is_drained(self) -> bool:
+        """Nothing is here, but something may come."""
+        return not (self._items or self._closed)
 
     def take(self) -> T:
         """The oldest value that is not stale. Raises trio.WouldBlock, or LinkClosedError when none can come."""
@@ -154,7 +160,8 @@ class _Queue(Generic[T]):
         return self._floor is not None and cast("_Turned", value).turn < self._floor.value
 
     def _made_room(self) -> None:
-        self.room.unpark_all()
+        if self.room:  # next to nobody ever waits
+            self.room.unpark_all()
         self._on_room()
 
     def _wake_all(self) -> None:
@@ -170,9 +177,23 @@ class LocalSender(Generic[T]):
 
     async def send(self, value: T) -> None:
         """Send under the link's overflow rule. Cancelled means not sent."""
-        await trio.lowlevel.checkpoint()
-        while not self._queue.offer(value):
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            sent = self._queue.offer(value)
+        except LinkError:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
+        if sent:  # offered before the checkpoint: the receiver need not wait a turn of the loop for it
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._wait(value)
+
+    async def _wait(self, value: T) -> None:
+        """Send as soon as there is room; parking is checkpoint enough."""
+        sent = False
+        while not sent:
             await self._queue.room.park()
+            sent = self._queue.offer(value)
 
     def send_nowait(self, value: T) -> None:
         """As `send`, but raises trio.WouldBlock where that would wait."""
@@ -197,6 +218,8 @@ class LocalReceiver(Generic[T]):
     async def receive(self) -> T:
         """Next value. Cancelled means that nothing was taken."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._queue.is_drained:
+            return await self._wait()
         try:
             value = self._queue.take()
         except trio.WouldBlock:

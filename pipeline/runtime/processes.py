@@ -39,6 +39,9 @@ TERM_S: Final = 0.3
 OUTAGE_PAUSE_S: Final = 0.25
 """A sound system that is away is looked for this often, for ever."""
 
+OUTAGE_OVER_S: Final = 30.0
+"""A life of this length went on without what was away, or with it again: the next outage is news."""
+
 
 class ChildSpec(NamedTuple):
     """A child process: its name in placements, and the command that runs it.
@@ -95,7 +98,7 @@ async def supervise(
     links: Links,
     floor: Floor,
     *,
-    plan: Callable[[Beat | None], bytes],
+    plan: Callable[[Beat | None, Death | None], bytes],
     intensity: RestartIntensity,
     report: Callable[[Incident], None],
 ) -> None:
@@ -106,7 +109,8 @@ async def supervise(
         state: kept up to date.
         links: of this process; those to and from the child outlive it.
         floor: of this process.
-        plan: what a new life is told to do, given the last word of the one before.
+        plan: what a new life is told to do, given the last word of the one before and how it ended; asked as soon as
+            that has ended.
         intensity: how many crashes are too many; an outage is none.
         report: is told every incident; must neither wait nor raise.
 
@@ -115,12 +119,16 @@ async def supervise(
         CrashLoopError: too many crashes.
     """
     in_outage = False
+    begin = plan(None, None)
     while True:
         life = _Life(spec, state, report)
-        death = await life.live(links, floor, plan(state.beat))
+        began_s = trio.current_time()
+        death = await life.live(links, floor, begin)
         state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
+        if trio.current_time() - began_s > OUTAGE_OVER_S:
+            in_outage = False
         if death not in OUTAGES:
             in_outage = False
             if intensity.exceeded(trio.current_time()):
@@ -129,6 +137,7 @@ async def supervise(
         elif not in_outage:  # told once
             in_outage = True
             report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
+        begin = plan(state.beat, death)
         if in_outage:
             await trio.sleep(OUTAGE_PAUSE_S)
         state.restarts += 1

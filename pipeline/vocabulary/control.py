@@ -143,6 +143,8 @@ class DeviceState(StrEnum):
     FAILED = "failed"
     ENDED = "ended"
     """A recording has played out."""
+    GONE = "gone"
+    """The process that held it has ended, and the next one has not told of it yet."""
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):

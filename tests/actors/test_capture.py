@@ -1,4 +1,4 @@
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pipeline.actors.capture import capture
+from pipeline.actors.capture import PAIR_AFTER_S, capture
 from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound, silence
@@ -305,3 +305,68 @@ async def test_a_recording_that_has_played_out_is_not_played_again(
     commands.sender.send_nowait(Listen(on=True))
     await trio.sleep(1)
     assert frames.receiver.statistics().sent == 5
+
+
+class UnhurriedMicrophone(SyntheticMicrophone):
+    """Can wait, as a sound card can, and notes on which of its blocks it was told that it may."""
+
+    def __init__(self, sounds: Iterable[Sound]) -> None:
+        super().__init__(sounds)
+        self.given = 0
+        self.unhurried: list[int] = []
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        async def hurried(blocks: AsyncIterator[InputBlock]) -> AsyncGenerator[InputBlock, None]:
+            async for block in blocks:
+                self.given += 1
+                yield block._replace(no_hurry=partial(self.unhurried.append, self.given))
+
+        async with super().open(frame_ms) as blocks:
+            yield hurried(blocks)
+
+
+async def test_frames_of_a_quiet_room_travel_two_at_a_time_and_speech_goes_at_once(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    microphone = UnhurriedMicrophone([silence(0.21), tone(0.5), silence(3.0)])
+    frames, _activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    delays_ms: dict[int, int] = {}
+    with_speech: list[int] = []
+    for seq in range(180):
+        frame: AudioFrame = await frames.receiver.receive()
+        assert frame.seq == seq
+        delays_ms[seq] = round((trio.current_time() - frame.captured_s) * 1000)
+        with_speech += [seq] if frame.speech else []
+    assert [delays_ms[seq] for seq in range(8)] == [40, 20] * 4, "nobody has spoken yet"
+    quiet_again = next(seq for seq in range(with_speech[0], 180) if delays_ms[seq] != 20)
+    assert with_speech[0] * 0.02 < 0.21 + 0.1
+    assert (quiet_again - with_speech[-1]) * 0.02 == pytest.approx(PAIR_AFTER_S, abs=0.021)
+    assert [delays_ms[seq] for seq in range(quiet_again, quiet_again + 8)] == [40, 20] * 4
+
+
+async def test_closing_the_device_hands_on_the_frame_that_was_kept_back(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    frames, activity, commands = begin(actors, link, UnhurriedMicrophone([silence(60)]), push_to_talk=False)
+    for pause_s in (0.07, 0.11):
+        commands.sender.send_nowait(Listen(on=True))
+        await trio.sleep(pause_s)
+        commands.sender.send_nowait(Listen(on=False))
+        await changes(activity, 1)
+    taken: list[AudioFrame] = await received(frames, 8)
+    assert [frame.seq for frame in taken] == list(range(8))
+
+
+@pytest.mark.parametrize(("push_to_talk", "told"), [(False, [2, 4, 6, 8]), (True, [])])
+async def test_a_microphone_is_told_that_there_is_no_hurry_whenever_a_pair_is_complete(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, *, push_to_talk: bool, told: list[int]
+) -> None:
+    microphone = UnhurriedMicrophone([silence(60)])
+    _frames, _activity, commands = begin(actors, link, microphone, push_to_talk=push_to_talk)
+    commands.sender.send_nowait(Listen(on=True))
+    commands.sender.send_nowait(Talk(on=True))
+    await trio.sleep(8 * 0.02 + 0.01)
+    assert microphone.given == 8
+    assert microphone.unhurried == told

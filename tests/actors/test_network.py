@@ -1,4 +1,5 @@
 import base64
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -99,6 +100,28 @@ def numbers(wire: Any) -> list[int]:
     """The numbers of the captured frames that the service got."""
     appended = [event["audio"] for event in wire.sent if event["type"] == "input_audio_buffer.append"]
     return [int.from_bytes(base64.b64decode(audio)[:2], "little") for audio in appended]
+
+
+async def test_a_frame_under_way_when_the_line_is_closed_counts_as_sent(
+    autojump_clock: MockClock, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await rig.open()
+    connection, released = wire.peer.line, trio.Event()
+    send = connection.send
+
+    async def hold(text: str) -> None:
+        with trio.CancelScope(shield=True):
+            await released.wait()
+        await send(text)
+
+    monkeypatch.setattr(connection, "send", hold)
+    rig.captures(1)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(1))
+    await trio.sleep(0.1)
+    released.set()
+    assert await rig.told() == ex.Closed(1, {"captured": 1, "sent": 1, "spooled": 0})
+    assert numbers(wire) == [0]
 
 
 async def test_nothing_captured_is_sent_before_the_settings_are_confirmed(autojump_clock: MockClock, rig: Rig) -> None:
@@ -216,6 +239,23 @@ async def test_what_was_captured_and_not_sent_outlives_the_actor(autojump_clock:
     await trio.sleep(0.1)
     assert numbers(wire) == [2, 3, 4]
     assert rig.ledger.books() == {"captured": 5, "sent": 5, "spooled": 0}
+
+
+async def test_speech_of_an_outage_is_not_sent_once_it_was_muted(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.captures(3)
+    await trio.sleep(0.1)
+    rig.asks(ex.Discard(math.inf))
+    await trio.sleep(0.1)
+    rig.captures(2)  # before the microphone was closed
+    await trio.sleep(0.1)
+    wire = await rig.open()
+    await trio.sleep(0.1)
+    rig.asks(ex.Discard(trio.current_time()))
+    await trio.sleep(0.1)
+    rig.captures(1)
+    await trio.sleep(0.1)
+    assert numbers(wire) == [5]
+    assert rig.ledger.books() == {"captured": 6, "sent": 1, "spooled": 0, "dropped_muted": 5}
 
 
 async def test_replies_are_numbered_and_their_first_sound_is_told_once(autojump_clock: MockClock, rig: Rig) -> None:

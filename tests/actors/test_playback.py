@@ -1,6 +1,9 @@
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.playback import playback
+from pipeline.edges.interfaces import OutputRequest, OutputStream
 from pipeline.edges.simulated import SimulatedLoudspeaker
 from pipeline.edges.synthetic import counter_signal, tone
 from pipeline.runtime.floor import Floor
@@ -21,9 +25,11 @@ Link = Callable[[], LocalLink[Any]]
 class Rig:
     """A loudspeaker with everything around it."""
 
-    def __init__(self, nursery: trio.Nursery, link: Link, floor: Floor) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, link: Link, floor: Floor, loudspeaker: SimulatedLoudspeaker | None = None
+    ) -> None:
         self.frames, self.commands, self.heard, self.flushed = link(), link(), link(), link()
-        self.loudspeaker = SimulatedLoudspeaker()
+        self.loudspeaker = loudspeaker or SimulatedLoudspeaker()
         self.floor = floor
         play = partial(playback, device=self.loudspeaker, floor=floor, frame_ms=20, fade_ms=8)
         nursery.start_soon(play, self.frames.receiver, self.commands.receiver, self.heard.sender, self.flushed.sender)
@@ -150,3 +156,69 @@ async def test_nothing_sounds_before_the_volume_is_set(
     rig.commands.sender.send_nowait(SetVolume(1.0))
     await trio.sleep(1.5)
     assert tone(1).pcm in rig.played()
+
+
+class CountingLoudspeaker(SimulatedLoudspeaker):
+    """Takes two blocks at once, and notes how often it was left to rest and how much it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rests = 0
+        self.answers: list[int] = []
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        async with super().open(frame_ms) as stream:
+
+            async def rest(until: Callable[[], Awaitable[None]]) -> None:
+                self.rests += 1
+                await stream.rest(until)
+
+            async def wait_request() -> OutputRequest:
+                return (await stream.wait_request())._replace(blocks=2)
+
+            async def write(pcm: bytes | None) -> None:
+                blocks = [None] if pcm is None else [pcm[at : at + 960] for at in range(0, len(pcm), 960)]
+                self.answers.append(0 if pcm is None else len(blocks))
+                await stream.write(blocks[0])
+                for block in blocks[1:]:
+                    await stream.wait_request()
+                    await stream.write(block)
+
+            yield cast("OutputStream", SimpleNamespace(rest=rest, wait_request=wait_request, write=write))
+
+
+async def test_two_blocks_are_given_at_once_where_there_are_two(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    loudspeaker = CountingLoudspeaker()
+    rig = Rig(actors, link, floor, loudspeaker)
+    pcm = counter_signal(0.5).pcm  # 25 blocks
+    rig.says(pcm, ends_turn=True)
+    await trio.sleep(1)
+    assert pcm in rig.played()
+    assert [blocks for blocks in loudspeaker.answers if blocks] == [2] * 12 + [1]
+    assert rig.reports(rig.heard)[-1] == Heard(1, "a1", 0, 500.0, True, ANY)
+
+
+async def test_the_loudspeaker_rests_while_there_is_nothing_to_say_also_after_a_cut(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    loudspeaker = CountingLoudspeaker()
+    rig = Rig(actors, link, floor, loudspeaker)
+    await trio.sleep(1)
+    assert loudspeaker.rests == 1
+    rig.says(tone(0.5).pcm)
+    await trio.sleep(0.1)
+    floor.raise_to(2)
+    await trio.sleep(1)
+    assert loudspeaker.rests == 2
+    taken = len(loudspeaker.answers)
+    for gain in (0.5, 0.6, 0.7):
+        rig.commands.sender.send_nowait(SetVolume(gain))
+        await trio.sleep(0.1)
+    assert rig.commands.receiver.statistics().items == 0, "commands are obeyed at rest, too"
+    assert len(loudspeaker.answers) - taken <= 3
+    reported = len(rig.reports(rig.heard))
+    await trio.sleep(1)
+    assert not rig.reports(rig.heard), f"after {reported} reports: nothing sounds"

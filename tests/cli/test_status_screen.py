@@ -2,11 +2,13 @@
 
 import io
 
+import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from pipeline.cli.status_screen import BAD, WORN, headline, picture
-from pipeline.vocabulary.control import DeviceState, DeviceStatus, LinkSide, LinkStatus, SnapshotNotice
+from pipeline import topology
+from pipeline.cli.status_screen import BAD, WORN, headline, picture, screenful
+from pipeline.vocabulary.control import ActorStatus, DeviceState, DeviceStatus, LinkSide, LinkStatus, SnapshotNotice
 from pipeline.vocabulary.signals import CallState
 from tests.snapshots import AUDIO, CAPTURE, MAIN, MIC, SESSION, SNAPSHOT
 
@@ -15,6 +17,13 @@ def drawn(snapshot: SnapshotNotice, *, width: int = 80) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=width, color_system=None).print(picture(snapshot))
     return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def watched(snapshot: SnapshotNotice, *, height: int = 24) -> list[str]:
+    """What stands on a terminal of 80 columns."""
+    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, color_system=None)
+    lines = console.render_lines(screenful(snapshot, console), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in lines]
 
 
 def styles(snapshot: SnapshotNotice) -> dict[str, str]:
@@ -80,3 +89,50 @@ def test_what_a_device_or_the_service_calls_itself_cannot_style_the_screen() -> 
 def test_the_headline_is_the_state_and_what_is_wrong() -> None:
     assert headline(replace(SNAPSHOT, session=replace(SESSION, state=CallState.USER_SPEAKING))) == "user speaking"
     assert headline(replace(SNAPSHOT, troubles=["a", "b"])) == "listening; a; b"
+
+
+FULL = replace(
+    SNAPSHOT,
+    actors=[ActorStatus(actor.name, "main", "running", 0, "") for actor in topology.ACTORS],
+    links=[replace(MIC, name=link.name) for link in topology.LINKS],
+)
+"""Every actor and every link of the map."""
+
+
+def test_a_healthy_daemon_is_watched_as_it_is_drawn() -> None:
+    assert watched(FULL) == drawn(FULL)
+    assert len(watched(FULL)) <= 24
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+@pytest.mark.parametrize("words", [5, 40])
+def test_however_much_is_wrong_every_link_stays_on_a_small_screen(count: int, words: int) -> None:
+    troubles = [f"trouble {number} " + "and so on " * words for number in range(count)]
+    name = "device:USB PnP Sound Device of a Very Long Name: Audio"
+    fates = {f"dropped_{reason}": 1_000 for reason in ("audio_died", "mic_full", "muted", "too_old")}
+    ill = replace(
+        FULL,
+        troubles=troubles,
+        frames=FULL.frames | fates,
+        microphone=DeviceStatus(name, DeviceState.OPEN),
+        loudspeaker=DeviceStatus(name, DeviceState.OPEN),
+    )
+    shown = watched(ill)
+    assert len(shown) <= 24
+    assert [line.split()[0] for line in shown[-len(FULL.links) :]] == [
+        line.split()[0] for line in drawn(FULL)[-len(FULL.links) :]
+    ]
+    assert shown[1].startswith("! trouble 0 and so on")
+    if count > 2:
+        assert shown[2] == f"! {count - 1} more troubles"
+
+
+def test_a_large_screen_shows_every_trouble_whole() -> None:
+    ill = replace(FULL, troubles=["what is wrong, " * 20, "and what else"])
+    assert watched(ill, height=60) == drawn(ill)
+
+
+def test_one_line_for_troubles_counts_them() -> None:
+    ill = replace(FULL, troubles=["a", "b", "c"])
+    assert watched(ill, height=23)[1] == "! 3 troubles"
+    assert len(watched(ill, height=23)) == 23

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -197,4 +198,37 @@ async def test_a_loudspeaker_can_be_closed_in_the_middle_of_a_request(
         async with loudspeaker.open(20) as output:
             await output.wait_request()
             await trio.sleep_forever()
+    assert patience.cancelled_caught
+
+
+async def test_a_loudspeaker_that_rests_plays_silence_and_then_what_it_gets(
+    autojump_clock: trio.testing.MockClock, loudspeaker: OutputDevice, folder: Path, peer: list[bytes]
+) -> None:
+    async with loudspeaker.open(20) as output:
+        for at in (0, 960):
+            request = await output.wait_request()
+            await output.write(SOUND[at : at + 960])
+        await output.rest(partial(trio.sleep, 1.0))
+        rested = await output.wait_request()
+        await output.write(SOUND[1920:2880])
+        await output.rest(partial(trio.sleep, 0))
+        await output.wait_request()
+        await output.write(SOUND[2880:3840])
+    await trio.sleep(0.1)
+    assert 0.9 < rested.leaves_s - request.leaves_s < 1.1
+    heard = left(loudspeaker, folder, peer)
+    if heard is not None:
+        second = heard.index(SOUND[1920:2880])
+        assert heard[:1920] == SOUND[:1920]
+        assert not any(heard[1920:second])
+        assert 0.9 < (second - 1920) / 48_000 < 1.1
+        assert heard[second + 960 :].lstrip(b"\0") == SOUND[2880:3840].lstrip(b"\0")
+
+
+async def test_a_loudspeaker_that_rests_can_be_closed(
+    autojump_clock: trio.testing.MockClock, loudspeaker: OutputDevice
+) -> None:
+    with trio.move_on_after(1.0) as patience:
+        async with loudspeaker.open(20) as output:
+            await output.rest(trio.sleep_forever)
     assert patience.cancelled_caught

@@ -1,3 +1,5 @@
+import math
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,8 +61,35 @@ def test_a_frame_that_ages_out_while_it_is_being_sent_was_sent() -> None:
     assert ledger.books() == {"captured": 1, "sent": 1, "spooled": 0}
 
 
+def test_what_waits_when_it_is_muted_is_dropped_and_so_is_what_was_captured_before_and_comes_late() -> None:
+    ledger = Ledger()
+    ledger.add(frame(0, captured_s=1.0), 1.1)
+    ledger.discard(math.inf)
+    ledger.add(frame(1, captured_s=1.02), 1.2)  # on its way through the links when it was muted
+    assert ledger.peek() is None
+    ledger.discard(2.0)
+    ledger.add(frame(2, captured_s=1.99), 2.1)
+    ledger.add(frame(3, captured_s=2.0), 2.1)
+    assert ledger.peek() == frame(3, captured_s=2.0)
+    assert ledger.books() == {"captured": 4, "sent": 0, "spooled": 1, "dropped_muted": 3}
+
+
+def test_a_frame_that_is_muted_while_it_is_being_sent_was_sent_or_is_dropped() -> None:
+    for is_whole in (True, False):
+        ledger = Ledger()
+        for seq in range(3):
+            ledger.add(frame(seq), 0.0)
+        sending = ledger.peek()
+        assert sending is not None
+        ledger.discard(math.inf)
+        if is_whole:
+            ledger.sent(sending)
+        assert ledger.peek() is None, "a send that failed is not tried again"
+        assert ledger.books() == {"captured": 3, "sent": is_whole, "spooled": 0, "dropped_muted": 3 - is_whole}
+
+
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.sampled_from(["add", "gap", "send", "wait"]), st.integers(1, 20))))
+@given(st.lists(st.tuples(st.sampled_from(["add", "gap", "send", "wait", "mute"]), st.integers(1, 20))))
 def test_captured_is_always_the_sum(steps: list[tuple[str, int]]) -> None:
     ledger, now, seq = Ledger(), 0.0, 0
     ledger.add(frame(0), now)
@@ -69,6 +98,8 @@ def test_captured_is_always_the_sum(steps: list[tuple[str, int]]) -> None:
         if step == "wait":
             now += size
             ledger.expire(now)
+        elif step == "mute":
+            ledger.discard(now + size)
         elif step == "send" and sending is not None:
             ledger.sent(sending)
         elif step in {"add", "gap"}:

@@ -1,5 +1,6 @@
 """The session as scripts: what happens on the left, what it decides on the right."""
 
+import math
 from random import Random
 
 import pytest
@@ -607,13 +608,16 @@ def test_speech_that_no_key_let_through_is_no_zero_of_a_timeline() -> None:
     assert timeline.timeline_ms["speech_stopped"] == 100
 
 
+DROP_ALL = fx.Tell(ex.Discard(math.inf))
+
+
 def muted() -> Script:
     """A call whose capture has confirmed that the microphone is closed."""
     script = Script().live()
     script.hears(sg.InputReady("level"))
     script.hears(sg.InputOpened("mic"))
     script.hears(sg.Mute())
-    assert script.effects == [fx.ToCapture(sg.Listen(on=False))]
+    assert script.effects == [DROP_ALL, fx.ToCapture(sg.Listen(on=False))]
     script.hears(sg.InputClosed())
     return script
 
@@ -622,8 +626,10 @@ def test_mute_closes_the_microphone_and_is_shown_once_it_is_closed() -> None:
     script = muted()
     assert script.states() == [sg.CallState.MUTED]
     assert script.hears(sg.Mute()) == []
+    script.now += 5
     script.hears(sg.Unmute())
-    assert script.effects[0] == fx.ToCapture(sg.Listen(on=True))
+    assert script.effects[:2] == [fx.Tell(ex.Discard(script.now)), fx.ToCapture(sg.Listen(on=True))]
+    assert script.hears(sg.Unmute()) == []
     script.hears(sg.InputOpened("mic"))
     assert script.session.status(script.now).state is sg.CallState.LISTENING
 
@@ -632,7 +638,7 @@ def test_what_was_being_said_when_it_was_muted_is_not_answered() -> None:
     script = Script().live()
     script.speech_started()
     script.hears(sg.Mute())
-    assert script.effects[0] == fx.Tell(ex.Send(1, ev.InputAudioBufferClear()))
+    assert script.effects[:2] == [DROP_ALL, fx.Tell(ex.Send(1, ev.InputAudioBufferClear()))], "nothing after the clear"
     script.service(ev.InputAudioBufferCleared(event_id="e"))
     assert script.session.turn.state is Turn.QUIET
 
@@ -644,7 +650,7 @@ def test_an_answer_under_way_is_heard_to_its_end_while_muted() -> None:
     script.response_created(1)
     script.heard(1, 100)
     script.hears(sg.Mute())
-    assert script.effects == [fx.ToCapture(sg.Listen(on=False))]
+    assert script.effects == [DROP_ALL, fx.ToCapture(sg.Listen(on=False))]
     assert script.session.status(script.now).state is sg.CallState.SPEAKING
 
 

@@ -44,6 +44,7 @@ def test_each_thing_that_is_wrong_is_a_sentence_with_its_cause() -> None:
     assert found(actor=replace(CAPTURE, state="overdue")) == ["actor capture does not end"]
     assert found(microphone=DeviceStatus("x", DeviceState.FAILED, "unplugged")) == ["the microphone failed: unplugged"]
     assert found(loudspeaker=DeviceStatus("x", DeviceState.FAILED, "hung")) == ["the loudspeaker failed: hung"]
+    assert found(loudspeaker=DeviceStatus("x", DeviceState.GONE)) == ["the loudspeaker is gone with its process"]
     assert found(replace(SESSION, state=CallState.RECONNECTING, fault="cut")) == [
         "there is no line to the service: cut"
     ]

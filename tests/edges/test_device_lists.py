@@ -1,22 +1,28 @@
-"""Lists of sound cards: the next one takes over, and the better one is taken again."""
+"""Lists of devices: the next one takes over, and the better one is taken again."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
 import trio.lowlevel
 import trio.testing
 
-from pipeline.edges.devices import ASK_S, FirstToOpen, input_device
+from pipeline.edges.devices import ASK_S, FirstToOpen, input_device, output_device
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
+from pipeline.vocabulary.settings import DeviceList
 from tests.fake_sounddevice import (
     FakeCard,
     FakeSounddevice,
+    at_once,
+    keep_asking,
     listen_on,
     never,
     take,
 )
-
-# lists
 
 
 async def test_a_headset_is_unplugged_and_taken_again(
@@ -97,3 +103,83 @@ async def test_a_hung_sound_system_is_no_reason_to_try_the_next_card(autojump_cl
     microphone = input_device(["device:usb", "none:"], sound_system=system)
     with pytest.raises(SoundSystemHungError):
         await take(microphone, 1)
+
+
+async def test_a_socket_that_silence_stood_in_for_is_taken_when_it_is_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    with (
+        TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as robot,
+    ):
+        path = Path(folder) / "robot"
+
+        async def come_back() -> None:
+            await trio.sleep(1.5 * ASK_S)
+            robot.bind(str(path))
+            robot.listen(2)
+
+        nursery.start_soon(come_back)
+        microphone, loudspeaker = input_device([f"unix:{path}", "none:"]), output_device([f"unix:{path}", "none:"])
+
+        async def listen() -> None:
+            with pytest.raises(DeviceError, match=f"unix:{path} is back"):
+                await listen_on(microphone, 1, lambda: None)
+
+        async with trio.open_nursery() as both:
+            both.start_soon(listen)
+            with trio.fail_after(3 * ASK_S), pytest.raises(DeviceError, match=f"unix:{path} is back"):
+                await keep_asking(loudspeaker)
+        for device in (microphone, loudspeaker):
+            async with device.open(20):
+                assert device.name == f"unix:{path}"
+
+
+async def test_after_a_hung_sound_system_silence_stands_in_until_the_card_is_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    headset, desk = FakeCard("Headset"), FakeCard("Desk")
+    headset.is_plugged = desk.is_plugged = False
+    module = FakeSounddevice(headset, desk)
+    nursery.start_soon(module.run)
+    hangs = True
+
+    async def in_thread(work: Callable[[], object], *, abandon_on_cancel: bool) -> object:
+        return await (never if hangs else at_once)(work, abandon_on_cancel=abandon_on_cancel)
+
+    system = SoundSystem(load=lambda: module, in_thread=in_thread, can_open=module.can_open, clock=trio.current_time)
+    setting = ["device:headset", "device:desk", "none:"]
+    microphone = input_device(setting, sound_system=system, sound_hung=True)
+    loudspeaker = output_device(setting, sound_system=system, sound_hung=True)
+
+    async def resume() -> None:
+        nonlocal hangs
+        await trio.sleep(61)
+        hangs, desk.is_plugged = False, True
+
+    nursery.start_soon(resume)
+    with trio.fail_after(61 + 2 * ASK_S), pytest.raises(DeviceError, match="device:desk is back"):
+        await listen_on(microphone, 1, lambda: None)
+    assert trio.current_time() > 61, "and the sound system was not touched before"
+    assert microphone.name == "none:"
+    with pytest.raises(DeviceError, match="device:headset is back"):
+        await listen_on(microphone, 1, lambda: setattr(headset, "is_plugged", True))
+    assert microphone.name == "device:Desk"
+    with pytest.raises(DeviceError, match="device:headset is back"):
+        await keep_asking(loudspeaker)
+    for device in (microphone, loudspeaker):
+        async with device.open(20):
+            assert device.name == "device:Headset"
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("setting", ["device:usb", ["device:usb", "device:default"], ["device:usb", "unix:/no/socket"]])
+async def test_without_anything_else_that_opens_the_card_is_tried_even_after_it_hung(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, setting: DeviceList
+) -> None:
+    module = FakeSounddevice(FakeCard("USB"))
+    nursery.start_soon(module.run)
+    microphone = input_device(setting, sound_system=module.system(), sound_hung=True)
+    await take(microphone, 1)
+    assert microphone.name == "device:USB"
+    nursery.cancel_scope.cancel()

@@ -1,5 +1,8 @@
 """The sound card's microphone and loudspeaker on a scripted PortAudio, in virtual time."""
 
+import os
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +15,7 @@ from pipeline.dsp.pcm16 import to_pcm, to_samples
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.edges.synthetic import counter_signal
+from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from tests.fake_sounddevice import (
     CAPTURE_DELAY_S,
     PLAYBACK_DELAY_S,
@@ -217,3 +221,92 @@ async def test_a_loudspeaker_that_was_starved_keeps_more_ready(
                 await trio.sleep(0.07)
     assert loudspeaker.statistics().starved == 1
     assert leads[-1] - leads[10] == pytest.approx(0.02, abs=0.003)
+
+
+# rest
+
+
+async def test_a_resting_card_wakes_nobody_and_sounds_at_once_when_it_is_wanted(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        await stream.wait_request()
+        await stream.write(COUNTER[:960])
+        await stream.wait_request()
+        await stream.write(None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "eventfd_write", lambda *_: pytest.fail("a wake-up for nothing"))
+            await stream.rest(partial(trio.sleep, 5.0))
+        asked_s = trio.current_time()
+        request = await stream.wait_request()
+        await stream.write(COUNTER[960:1920])
+        assert trio.current_time() == asked_s, "it does not wait for a callback"
+        assert request.leaves_s - asked_s == pytest.approx(PLAYBACK_DELAY_S + 0.02, abs=0.025)
+        await trio.sleep(0.06)
+    heard = bytes(portaudio.streams[0].played)
+    place = heard.index(COUNTER[960:1920])
+    assert place / 48_000 + PLAYBACK_DELAY_S + 0.02 == pytest.approx(request.leaves_s, abs=1e-3)
+    assert loudspeaker.statistics().starved == 0, "silence that was wanted is no gap"
+
+
+async def test_a_card_that_goes_or_hangs_while_it_rests_is_noticed(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async def rest(then: Callable[[FakeSounddevice], None]) -> float:
+        async with loudspeaker.open(20) as stream, trio.open_nursery() as nursery:
+            await stream.wait_request()
+            await stream.write(None)
+
+            async def happen() -> None:
+                await trio.sleep(1.0)
+                then(portaudio)
+
+            nursery.start_soon(happen)
+            try:
+                await stream.rest(trio.sleep_forever)
+            except SoundSystemHungError:
+                return -1.0
+            except DeviceError:
+                return trio.current_time()
+        raise AssertionError
+
+    began_s = trio.current_time()
+    assert await rest(lambda card: card.open_streams[-1].finish()) - began_s == pytest.approx(1.1, abs=0.1)
+    assert await rest(lambda card: setattr(card, "holds_its_breath", True)) == -1.0
+
+
+async def test_a_card_asks_for_two_blocks_at_once_and_takes_one_where_there_is_no_more(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    said, asked = 0, 0
+    began_s = trio.current_time()
+    async with loudspeaker.open(20) as stream:
+        while said < len(COUNTER) // 2:
+            request = await stream.wait_request()
+            assert request.blocks == 2
+            size = 960 if asked % 5 == 4 else 1920
+            await stream.write(COUNTER[said : said + size])
+            said += size
+            asked += 1
+        await trio.sleep(0.1)
+    assert asked < 0.6 * said / 960
+    heard = bytes(portaudio.streams[0].played)
+    start = heard.index(COUNTER[:960])
+    assert heard[start : start + said] == COUNTER[:said]
+    assert trio.current_time() - began_s == pytest.approx(said / 48_000 + 0.2, abs=0.15)
+    assert loudspeaker.statistics().starved == 0
+
+
+async def test_a_microphone_that_is_told_there_is_no_hurry_gives_two_blocks_at_once(
+    autojump_clock: trio.testing.MockClock, microphone: CardMicrophone
+) -> None:
+    times = []
+    async with microphone.open(20) as stream:
+        for index in range(12):
+            block = await anext(stream)
+            times.append(trio.current_time())
+            assert block.no_hurry is not None
+            if 3 <= index < 9 and index % 2:
+                block.no_hurry()
+    steps = [round((later - earlier) * 1000) for earlier, later in pairwise(times)]
+    assert steps == [20, 20, 20, 40, 0, 40, 0, 40, 0, 20, 20]

@@ -174,3 +174,27 @@ async def test_a_socket_of_another_type_is_named(folder: Path) -> None:
         with pytest.raises(DeviceError, match="SOCK_SEQPACKET is needed"):
             async with UnixMicrophone(folder / "stream").open(20):
                 pytest.fail("the device must not open")
+
+
+async def test_both_see_that_the_other_side_is_back_and_it_sees_nothing_of_that(folder: Path) -> None:
+    path = folder / "talk"
+    devices: list[UnixMicrophone | UnixLoudspeaker] = [UnixMicrophone(path), UnixLoudspeaker(path)]
+
+    async def are_back() -> set[bool]:
+        return {await device.is_back() for device in devices}
+
+    assert await are_back() == {False}, "there is no such socket"
+    for _ in range(2):  # it goes and comes
+        path.unlink(missing_ok=True)
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bound:
+            await bound.bind(str(path))
+            bound.listen(1)
+            assert await are_back() == {True}
+            with pytest.raises(BlockingIOError):
+                bound._sock.accept()  # type: ignore[attr-defined]  # trio's own would wait
+        assert await are_back() == {False}, "its owner is gone and left its file"
+    path.unlink()
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        await other.bind(str(path))
+        assert await are_back() == {False}, "it takes datagrams"
+    assert await UnixMicrophone(folder / ("x" * 200)).is_back() is False

@@ -428,6 +428,66 @@ async def test_t9_a_cancelled_send_puts_its_frame_on_the_wire_whole(
     assert frames == [(TEXT, b"x" * 5_000), (TEXT, b"next")]
 
 
+async def test_a_pong_of_the_library_waits_for_the_frame_that_is_under_way(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    frames: list[tuple[int, bytes]] = []
+
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        head = await read_exactly(stream, 10)  # a part of the frame, while the library wants to send
+        await stream.send_all(frame(PING, b"now"))
+        await trio.sleep(0.5)
+        whole = trio.StapledStream(stream, _Rewound(head, stream))
+        frames.extend([await read_frame(whole), await read_frame(whole)])
+        await drain(stream)
+
+    pair = trio.testing.lockstep_stream_pair
+    async with connector(nursery, play, pair=pair).connect(SECRET) as line:
+        await line.send("x" * 5_000)
+        await trio.sleep(1)
+    assert frames == [(TEXT, b"x" * 5_000), (PONG, b"now")]
+
+
+async def test_nothing_follows_a_close_frame_that_is_under_way(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    received: list[bytes] = []
+
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        await stream.send_all(close_frame(1001, "bye"))
+        received.append(await read_exactly(stream, 1))  # the answer has begun, and now it has to wait
+        await trio.sleep(0.5)
+        received.append(await drain(stream))
+
+    pair = trio.testing.lockstep_stream_pair
+    async with connector(nursery, play, pair=pair).connect(SECRET) as line:
+        await trio.sleep(0.1)
+        with pytest.raises(ConnectionLostError, match="1001"):
+            await line.send("x")
+        assert trio.current_time() == pytest.approx(0.1), "it did not even wait for its turn"
+        await trio.sleep(1)
+    assert received[0][0] == 0x80 | CLOSE
+    assert len(b"".join(received)) == 2 + 4 + len(b"..bye"), "one frame, masked, and nothing behind it"
+
+
+async def test_a_send_that_fails_tells_the_reader_too(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        assert isinstance(stream, trio.StapledStream)
+        await stream.receive_stream.aclose()  # takes nothing more, and says nothing
+
+    async with connector(nursery, play).connect(SECRET) as line:
+        await trio.sleep(0.1)
+        for use in (partial(line.send, "x"), line.receive, partial(line.send, "y"), line.ping):
+            with trio.fail_after(1), pytest.raises(ConnectionLostError) as caught:
+                await use()
+            assert caught.value.cause == "reset"
+
+
 class _Rewound(trio.abc.ReceiveStream):
     """A stream with some bytes put back in front."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from time import monotonic
 from typing import Any
 
@@ -38,12 +39,13 @@ class CardUser:
 
     def __init__(self, cards: VirtualSoundCards, *, seconds: float = 30, **settings: str) -> None:
         arguments = [str(seconds)] + [settings.get(name, "") for name in ("inputs", "outputs", "played", "heard")]
+        self._said = TemporaryFile()  # noqa: SIM115 - closed by `kill`
         self.process = subprocess.Popen(
             [sys.executable, "tests/processes/card_user.py", *arguments],
             cwd=ROOT,
             env={**os.environ, **cards.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
         )
         self._events: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read)
@@ -72,6 +74,8 @@ class CardUser:
     def end(self) -> int:
         code = self.process.wait(PATIENCE_S)
         self._reader.join()
+        self._said.seek(0)
+        assert self._said.read() == b"", "ALSA and PortAudio are not heard"
         return code
 
     def kill(self) -> None:
@@ -80,6 +84,7 @@ class CardUser:
         self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self._said.close()
 
 
 Start = Callable[..., CardUser]
@@ -227,6 +232,20 @@ def test_a_server_that_hangs_ends_the_process_and_a_new_one_finds_it_again(
     resumed_s = monotonic()
     heard = start(cards, inputs="device:kiosk").until("heard")
     print(f"a new process hears {(heard['at_s'] - resumed_s) * 1000:.0f} ms after its start")
+
+
+def test_a_process_that_stood_still_itself_goes_on_with_its_device(cards: VirtualSoundCards, start: Start) -> None:
+    user = start(cards, inputs="device:kiosk", outputs="device:kiosk", seconds=8)
+    user.until("heard")
+    user.until("asked")
+    for stall_s in (0.45, 1.0, 2.0):
+        user.process.send_signal(signal.SIGSTOP)
+        pause(stall_s)
+        user.process.send_signal(signal.SIGCONT)
+        pause(1)
+    assert user.end() == 0
+    assert not user.all("failed")
+    assert user.until("microphone")["opened"] == 1
 
 
 def test_devices_that_the_server_removes_are_gone(

@@ -1,6 +1,8 @@
 """The daemon at a sound card whose server goes away for long: nothing is given up, and sound is back by itself."""
 
+import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from time import monotonic
@@ -34,7 +36,7 @@ def cards() -> Iterator[VirtualSoundCards]:
 @pytest.mark.parametrize("away", ["killed", "hung"])
 @pytest.mark.timeout(60 + 2 * AWAY_S)
 def test_a_sound_server_that_is_long_away_spends_no_restart_and_sound_is_back_by_itself(
-    daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil, away: str
+    daemon: Start, talkwire: Start, cards: VirtualSoundCards, wait_until: WaitUntil, away: str
 ) -> None:
     card = cards["kiosk"]
     endpoint = daemon("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk", environ=cards.environ)
@@ -44,6 +46,8 @@ def test_a_sound_server_that_is_long_away_spends_no_restart_and_sound_is_back_by
     pause_s = monotonic() + AWAY_S
     wait_until(lambda: monotonic() > pause_s, AWAY_S + 1)
     assert endpoint.process.poll() is None, "a crash loop would have ended it"
+    for _ in range(5):  # whatever the process is at just then
+        assert talkwire("status").end()[0] == 1, "there are troubles all the time"
     (card.plug if away == "killed" else card.resume)()
     wait_until(lambda: is_recorded(card), 10)
     for _ in range(5):  # a server that was hung still lists the streams of processes that are gone: nobody may hear yet
@@ -52,12 +56,71 @@ def test_a_sound_server_that_is_long_away_spends_no_restart_and_sound_is_back_by
         wait_until(lambda: monotonic() > pause_s, 2)  # noqa: B023 - asked before it changes
     endpoint.until('"state":"user_speaking"')
     endpoint.process.terminate()
-    status, out, _ = endpoint.end()  # ALSA complains on stderr, as it likes
-    assert status == 0
+    status, out, err = endpoint.end()
+    assert (status, err) == (0, ""), "ALSA and PortAudio are not heard"
     assert "process audio restarted" not in out
     assert "reconnecting" not in out, "the session and its conversation live on"
 
 
+def test_a_daemon_in_one_process_outlives_stalls_of_its_own(
+    daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil
+) -> None:
+    card = cards["kiosk"]
+    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
+    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
+    endpoint.until('"state":"listening"')
+    wait_until(lambda: is_recorded(card), 10)
+    for stall_s in (0.5, 1.0):
+        endpoint.process.send_signal(signal.SIGSTOP)
+        signal.sigtimedwait([], stall_s)
+        endpoint.process.send_signal(signal.SIGCONT)
+        signal.sigtimedwait([], 1.0)
+    assert is_recorded(card)
+    endpoint.process.terminate()
+    status, out, err = endpoint.end()
+    assert (status, err) == (0, "")
+    assert '"kind":"Device"' not in out
+    assert "hangs" not in out
+
+
 def is_recorded(card: VirtualSoundCard) -> bool:
     """Whether somebody records the microphone of this card."""
-    return bool(card.control("list", "short", "source-outputs").strip())
+    clients = [line.split("\t")[2] for line in card.control("list", "short", "source-outputs").splitlines()]
+    return any(client != "-" for client in clients)  # the server's own remapping has none
+
+
+@pytest.mark.timeout(120)
+def test_the_next_device_of_a_list_stands_in_for_a_sound_server_that_hangs(
+    daemon: Start, talkwire: Start, cards: VirtualSoundCards, wait_until: WaitUntil
+) -> None:
+    card = cards["kiosk"]
+    lists = [f'--set=audio.{side}=["device:kiosk", "none:"]' for side in ("input", "output")]
+    endpoint = daemon(*lists, environ=cards.environ)
+    endpoint.until('"state":"listening"')
+
+    def snapshot() -> Any:
+        return json.loads(talkwire("status", "--json").end()[1])
+
+    def open_devices() -> set[str]:
+        shown = snapshot()
+        return {shown[side]["name"] for side in ("microphone", "loudspeaker") if shown[side]["state"] == "open"}
+
+    wait_until(lambda: open_devices() == {"device:kiosk"}, 10)
+    card.hang()
+    hung_s = monotonic()
+    wait_until(lambda: open_devices() == {"none:"}, 10)  # a server whose queue is full of the dead refuses after 15 s
+    print(f"silence stood in {monotonic() - hung_s:.1f} s after the server hung")
+    lives = snapshot()["processes"][1]["restarts"]
+    pause_s = monotonic() + 8
+    wait_until(lambda: monotonic() > pause_s, 9)
+    assert open_devices() == {"none:"}
+    assert snapshot()["processes"][1]["restarts"] == lives, "it does not try what hangs"
+    card.resume()
+    resumed_s = monotonic()
+    wait_until(lambda: open_devices() == {"device:kiosk"} and is_recorded(card), 20)
+    print(f"the card was back {monotonic() - resumed_s:.1f} s after the server went on")
+    assert snapshot()["processes"][1]["restarts"] == lives, "and it is taken without another death"
+    endpoint.process.terminate()
+    status, out, err = endpoint.end()
+    assert (status, err) == (0, ""), "ALSA and PortAudio are not heard"
+    assert "process audio restarted" not in out

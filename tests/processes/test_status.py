@@ -86,6 +86,8 @@ def test_a_killed_process_is_seen_to_be_gone_and_to_come_back(
     assert audio["beat_age_s"] < 5
     assert {len(link["sides"]) for link in before["links"]} == {1, 2}
     os.kill(audio["pid"], signal.SIGKILL)
+    for state in ("gone", "open"):
+        wait_until(lambda: loudspeaker(runtime) == state, 10)  # noqa: B023 - asked before it changes
     assert '"cause":"restarted"' in watcher.until('"event":"fault","fault":{"kind":"Actor"')
 
     def is_back() -> bool:
@@ -138,6 +140,11 @@ def say(runtime: Path, line: str) -> str:
         control.connect(str(runtime / "control.sock"))
         control.sendall(f"{line}\n".encode())
         return answers.readline()
+
+
+def loudspeaker(runtime: Path) -> str:
+    """How it stands now."""
+    return str(json.loads(say(runtime, '{"op":"status"}'))["loudspeaker"]["state"])
 
 
 @pytest.mark.parametrize("placement", ["single", "daemon"])

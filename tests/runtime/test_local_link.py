@@ -413,6 +413,24 @@ async def test_sending_and_receiving_are_always_checkpoints(overflow: Overflow) 
         await link.sender.send(Sound(2))
 
 
+async def test_a_waiting_receiver_runs_in_the_same_turn_of_the_loop_as_its_sender() -> None:
+    link = open_local_link("link", THREE, Overflow.WAIT)
+    received: list[int] = []
+
+    async def receive() -> None:
+        while True:
+            received.append(await link.receiver.receive())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        for value in range(20):  # trio draws which of the two runs first
+            await link.sender.send(value)
+            await trio.lowlevel.checkpoint()
+            assert received[-1:] == [value]
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("overflow", Overflow)
 async def test_a_send_cancelled_at_its_checkpoint_is_not_sent(overflow: Overflow) -> None:
     link = open_local_link("link", THREE, overflow)

@@ -30,6 +30,7 @@ class Parent:
         self.incidents: list[Incident] = []
         self.state = processes.ChildState("there")
         self.plans = 0
+        self.deaths: list[processes.Death] = []
 
     async def run(self, mode: str, *, restarts: int = 5) -> None:
         floor = Floor()
@@ -38,8 +39,9 @@ class Parent:
             arguments = graph.bind(here, LINKS, links.ends, {"adder": {"received": self.received}})
             intensity = RestartIntensity(restarts, 60.0)
 
-            def plan(_last: object) -> bytes:
+            def plan(_last: object, death: processes.Death | None) -> bytes:
                 self.plans += 1
+                self.deaths += [death] if death else []
                 return b""
 
             async with trio.open_nursery() as nursery:
@@ -172,6 +174,15 @@ async def test_an_outage_is_told_once_costs_no_restart_and_lasts_as_long_as_it_l
         await until(lambda: parent.plans >= 8)
     assert [cause for cause in causes(parent) if cause == "outage"] == ["outage"]
     assert parent.plans >= 8, "more lives than the restart intensity gives to crashes"
+    assert set(parent.deaths) == {processes.Death.OUTAGE}, "who plans the next life knows"
+    assert len(parent.deaths) == parent.plans - 1
+
+
+async def test_an_outage_after_a_life_that_was_well_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "OUTAGE_OVER_S", 0.01)
+    async with parent_of("outage") as parent:
+        await until(lambda: parent.plans >= 4)
+    assert causes(parent).count("outage") >= 3
 
 
 async def test_what_forbids_to_go_on_in_the_child_ends_the_parent_with_its_reason() -> None:
