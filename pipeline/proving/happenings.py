@@ -181,12 +181,21 @@ class Heard(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The service got another event; `item` and `end_ms` of a truncation, else empty and 0."""
+    """The service got another event.
+
+    Attributes:
+        wire: it came on this one.
+        kind: its `type`.
+        item: it is about; empty if about none.
+        end_ms: of a truncation, else 0.
+        event_id: by which an error could name it; empty if it has none.
+    """
 
     wire: int
     kind: str
     item: str
     end_ms: int
+    event_id: str = ""
 
 
 class Replied(NamedTuple):
@@ -208,6 +217,7 @@ class Told(NamedTuple):
         first: number of the block its sound begins with; -1 in the middle of one.
         again: an event with the same id has come before.
         status: of the response that is done; empty for everything else.
+        about: the `event_id` of what the error is about; empty for everything else.
     """
 
     wire: int
@@ -217,6 +227,7 @@ class Told(NamedTuple):
     first: int = -1
     again: bool = False
     status: str = ""
+    about: str = ""
 
 
 class HungUp(NamedTuple):

@@ -35,6 +35,9 @@ INVARIANTS: Final[dict[str, Invariant]] = {
     "18": Invariant("no sound is sent before the settings are confirmed; on a replaced session nothing but its close"),
     "19": Invariant("a restored conversation holds only what was said or heard", "restoring the conversation"),
     "20": Invariant("no request waits beyond its deadline"),
+    "20-id": Invariant(
+        "an error names the one request it is about", "event ids on requests, kept until they are answered or too old"
+    ),
     "21": Invariant("no actor fails, whatever happens around it"),
     "22": Invariant("there is a ready session 12 s after the last fault has ended"),
     "23": Invariant("no session is ended by the service for its age", "make-before-break renewal"),

@@ -23,6 +23,7 @@ class LineJudge(Judge):
         self._held: set[int] = set()
         self._ends_s: dict[int, float] = {}
         self._newest_heard = 0
+        self._asked: dict[int, set[str]] = {}  # event ids by wire that no error was about
         self._troubles = 0
 
     def _on_connected(self, event: hp.Connected, now: float) -> None:
@@ -52,12 +53,19 @@ class LineJudge(Judge):
         self.demand("18", not late, now, f"{event.what} on wire {event.wire}, which was replaced")
 
     def _on_asked(self, event: hp.Asked, now: float) -> None:
+        known = self._asked.setdefault(event.wire, set())
+        self.demand("20-id", bool(event.event_id) and event.event_id not in known, now, f"{event.kind} is like others")
+        known.add(event.event_id)
         if event.kind == "session.update" and event.wire in self._held:
             self.expect("20", now + self.DEADLINE_S, event.wire, f"wire {event.wire}: settings never confirmed")
 
-    def _on_told(self, event: hp.Told, _now: float) -> None:
+    def _on_told(self, event: hp.Told, now: float) -> None:
         if event.kind == "session.updated":
             self.owed.pay("20", event.wire)
+        if event.about and not event.again:
+            asked = self._asked.get(event.wire, set())
+            self.demand("20-id", event.about in asked, now, f"an error about {event.about}, which waits for none")
+            asked.discard(event.about)
 
     def _on_troubled(self, _event: hp.Troubled, _now: float) -> None:
         self._troubles += 1
@@ -86,6 +94,7 @@ class LineJudge(Judge):
 
     def _gone(self, wire: int) -> None:
         self._held.discard(wire)
+        self._asked.pop(wire, None)
         self.owed.pay("20", wire)
 
 

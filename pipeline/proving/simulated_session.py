@@ -141,10 +141,10 @@ class Session:
                 if found is not None:
                     self._trace.add(hp.Heard(self.wire, found[0]))
             case ev.ConversationItemTruncate(item_id=item, audio_end_ms=end_ms):
-                self._trace.add(hp.Asked(self.wire, "conversation.item.truncate", item, end_ms))
+                self._trace.add(hp.Asked(self.wire, kind_of(event), item, end_ms, event.event_id or ""))
             case _:
                 item = getattr(event, "item_id", "")
-                self._trace.add(hp.Asked(self.wire, kind_of(event), item or "", 0))
+                self._trace.add(hp.Asked(self.wire, kind_of(event), item or "", 0, event.event_id or ""))
 
     # what goes
 
@@ -330,9 +330,10 @@ class Telling:
                 | ev.SessionUpdated()
                 | ev.InputAudioBufferSpeechStarted()
                 | ev.InputAudioBufferSpeechStopped()
-                | ev.ErrorEvent()
             ):
                 return hp.Told(self._wire, kind_of(event))
+            case ev.ErrorEvent(error=error):
+                return hp.Told(self._wire, kind_of(event), about=error.event_id or "")
         return None
 
 

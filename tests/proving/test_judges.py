@@ -129,6 +129,25 @@ def test_on_a_session_that_was_replaced_nothing_is_sent_but_its_close(what: str,
     assert judged([*handing_over, *frame(2, 2, 1_762.0), (1_763.0, hp.SentBehind(1, what))]) == broken
 
 
+# 20
+
+
+@pytest.mark.parametrize(
+    ("ids", "about", "broken"),
+    [
+        (["a", "b"], ["a"], 0),
+        (["a", ""], [], 1),
+        (["a", "a"], [], 1),
+        (["a"], ["b"], 1),
+        (["a"], ["a", "a"], 1),
+    ],
+)
+def test_an_error_is_about_one_request(ids: list[str], about: list[str], broken: int) -> None:
+    asked = [(1.0, hp.Asked(1, "response.cancel", "", 0, each)) for each in ids]
+    told = [(2.0, hp.Told(1, "error", about=each)) for each in about]
+    assert judged([*session(1, 0.0), *asked, *told]).get("20-id", 0) == broken
+
+
 # 25
 
 
