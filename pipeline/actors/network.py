@@ -1,5 +1,6 @@
 """Network: the one owner of the socket. One task writes, one reads, and the reader never waits on audio."""
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 import trio
 
 from pipeline.core.ledger import Ledger
+from pipeline.core.turn import GAP_S
 from pipeline.edges.interfaces import Connection, Connector
 from pipeline.realtime import codec
 from pipeline.realtime import events as ev
@@ -130,6 +132,9 @@ class _Line:
         self._garbage: deque[float] = deque(maxlen=GARBAGE_MAX)
         self._begun: int = 0
         self._last_delta: ev.ResponseOutputAudioDelta | None = None
+        self._sounding = 0
+        self._sound_due_s = math.inf
+        self._sounds = trio.Event()
 
     # what intents ask
 
@@ -187,6 +192,7 @@ class _Line:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_lost, self._write)
             nursery.start_soon(until_lost, self._read)
+            nursery.start_soon(self._watch_sound)
         return faults[0]
 
     async def _write(self, connection: Connection) -> None:
@@ -241,7 +247,10 @@ class _Line:
         match event:
             case ev.ResponseCreated():
                 turn = self._turns.begin(event.response.id)
+            case ev.ResponseOutputAudioDone():
+                self._sound_due_s = math.inf
             case ev.ResponseDone():
+                self._sound_due_s = math.inf
                 turn = self._turns.end(event.response.id)
                 if turn:
                     self._end_turn(turn)
@@ -253,6 +262,8 @@ class _Line:
             return  # late: its response is over; or the very same event, said twice
         self._last_delta = event
         now = trio.current_time()
+        self._sounding, self._sound_due_s = turn, now + GAP_S
+        self._sounds.set()
         if turn > self._begun:
             self._begun = turn
             self._service.send_nowait(ex.ReplyBegan(self.generation, turn, now))
@@ -261,8 +272,20 @@ class _Line:
         try:
             self._reply.send_nowait(packet)
         except LinkFullError:
+            self._sound_due_s = math.inf
             self._turns.end(event.response_id)
             self._service.send_nowait(ex.ReplyOverflow(self.generation, turn))
+
+    async def _watch_sound(self) -> None:
+        """Report a reply whose sound breaks off. Sleeps through what comes in time, so a delta costs no switch."""
+        while True:
+            await self._sounds.wait()
+            self._sounds = trio.Event()
+            while self._sound_due_s < math.inf:
+                await trio.sleep_until(self._sound_due_s)
+                if self._sound_due_s <= trio.current_time():
+                    self._sound_due_s = math.inf
+                    self._service.send_nowait(ex.ReplyStalled(self.generation, self._sounding))
 
     def _end_turn(self, turn: int) -> None:
         try:

@@ -1,6 +1,6 @@
 """The session: signals in, effects out. Two coupled machines: the line (`core/line`), the talk over it (`core/turn`).
 
-The coupling is two arrows: a lost line is told to the talk, and an answer that does not come costs the line.
+The coupling is two arrows: a lost line is told to the talk, and answers that do not come cost the line.
 """
 
 import math
@@ -127,6 +127,8 @@ class Session:
                     self.line.on(ln.On.DUE)
                 case "answer":
                     self.turn.on(tn.On.DUE)
+                case "hearing":
+                    self.turn.miss_voice()
                 case "last_word":
                     self.line.on(ln.On.STOP)
         return self._settle()
@@ -136,10 +138,10 @@ class Session:
         assert now >= self._desk.now, "the host clock does not run backwards"
         self._desk.now = now
         match signal:
-            case sg.Heard():  # first, for one comes every 20 ms
+            case sg.Heard():  # first, for one comes with every block
                 if not self.turn.take_heard(signal):
                     return []
-            case ex.Opened() | ex.Received() | ex.ReplyBegan() | ex.ReplyOverflow() | ex.Lost() | ex.Closed():
+            case _ if isinstance(signal, ex.ServiceSignal):
                 if signal.generation == self._desk.generation:
                     self._on_service(signal)
             case sg.TokenGrant() | sg.TokenFailure():
@@ -171,10 +173,8 @@ class Session:
                 self.line.lose(signal.fault)
             case ex.Closed():
                 self.line.take_books(signal.frames)
-            case ex.ReplyBegan():
-                self.turn.take_first_delta(signal)
-            case ex.ReplyOverflow():
-                self.turn.take_overflow()
+            case ex.ReplyBegan() | ex.ReplyStalled() | ex.ReplyOverflow():
+                self._on_sound(signal)
             case ex.Received(event=ev.SessionCreated(session=session)):
                 self.line.take_session(session)
                 self.line.on(ln.On.CREATED)
@@ -185,6 +185,15 @@ class Session:
                 self.line.take_error(event)
             case ex.Received():
                 self.turn.take_event(signal)
+
+    def _on_sound(self, signal: ex.ReplyBegan | ex.ReplyStalled | ex.ReplyOverflow) -> None:
+        match signal:
+            case ex.ReplyBegan():
+                self.turn.take_first_delta(signal)
+            case ex.ReplyStalled(turn=turn):
+                self.turn.take_stall(turn)
+            case ex.ReplyOverflow():
+                self.turn.take_overflow()
 
     def _on_activity(self, signal: sg.Activity) -> None:
         self._follow_voice(signal)
@@ -210,6 +219,8 @@ class Session:
         """Tell when the local detector begins and ceases to hear speech; its end may go with the capture that heard."""
         was_active = self._devices.voice_active
         self._devices.take_input(signal)
+        if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded):
+            self.turn.take_voice(signal, is_live=self.line.is_live)
         if (active := self._devices.voice_active) is not was_active:
             at_s = signal.at_s if isinstance(signal, sg.VoiceBegan | sg.VoiceEnded) else self._desk.now
             self._desk.publish(sg.VoiceNotice(active, at_s))

@@ -1,11 +1,13 @@
 """The talk over the line: speech, answer, interruption, as a table and its actions."""
 
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
 from pipeline.core import effects as fx
 from pipeline.core.conversation import Conversation
+from pipeline.core.hearing import Hearing
 from pipeline.core.latency import Mark, Timeline
 from pipeline.core.machine import Desk, Machine
 from pipeline.core.service_fault import response_fault
@@ -16,6 +18,13 @@ from pipeline.vocabulary.errors import Fault, Verdict
 
 STALL_S: Final = 8.0
 """From the end of speech to the answer's first sound; a session that stays silent longer is replaced (design §6)."""
+
+GAP_S: Final = 3.0
+"""Between two pieces of an answer's sound; a session that stays silent longer in the middle is replaced (design §6)."""
+FAILED_MAX: Final = 2
+"""So many failed answers of one session ..."""
+FAILED_WINDOW_S: Final = 60.0
+"""... within this long mean that it is poisoned: only another session helps (design §6)."""
 
 
 class Turn(StrEnum):
@@ -33,6 +42,7 @@ class On(StrEnum):
 
     LOST = "lost"
     DUE = "time is up"
+    STALLED = "answer broke off"
     SPEECH_STARTED = "speech started"
     TALK_OVER = "speech over sound already received"
     BARGE_IN = "speech over a running response"
@@ -57,6 +67,7 @@ TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
     (T.QUIET, On.RESPONSE_DONE): (T.QUIET, "nothing"),
     (T.QUIET, On.AUDIBLE): (T.SPEAKING, "nothing"),  # the line broke after the answer had arrived
     (T.QUIET, On.HEARD_ALL): (T.QUIET, "nothing"),
+    (T.QUIET, On.STALLED): (T.QUIET, "break_off"),
     (T.QUIET, On.LOST): (T.QUIET, "nothing"),
     (T.LISTENING, On.SPEECH_STARTED): (T.LISTENING, "nothing"),  # said twice
     (T.LISTENING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
@@ -68,6 +79,7 @@ TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
     (T.LISTENING, On.RESPONSE_DONE): (T.LISTENING, "nothing"),
     (T.LISTENING, On.AUDIBLE): (T.LISTENING, "nothing"),
     (T.LISTENING, On.HEARD_ALL): (T.LISTENING, "nothing"),
+    (T.LISTENING, On.STALLED): (T.LISTENING, "nothing"),  # nobody wants it any more
     (T.LISTENING, On.LOST): (T.QUIET, "nothing"),
     (T.THINKING, On.SPEECH_STARTED): (T.LISTENING, "stop_expecting"),
     (T.THINKING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
@@ -80,6 +92,7 @@ TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
     (T.THINKING, On.AUDIBLE): (T.SPEAKING, "stop_expecting"),
     (T.THINKING, On.HEARD_ALL): (T.QUIET, "stop_expecting"),  # an answer without sound
     (T.THINKING, On.DUE): (T.QUIET, "give_up"),
+    (T.THINKING, On.STALLED): (T.THINKING, "break_off"),  # what has come of it may still become audible
     (T.THINKING, On.LOST): (T.QUIET, "stop_expecting"),
     (T.SPEAKING, On.SPEECH_STARTED): (T.LISTENING, "cut_reply"),
     (T.SPEAKING, On.TALK_OVER): (T.LISTENING, "cut_reply"),
@@ -91,6 +104,7 @@ TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
     (T.SPEAKING, On.RESPONSE_DONE): (T.SPEAKING, "nothing"),
     (T.SPEAKING, On.AUDIBLE): (T.SPEAKING, "nothing"),
     (T.SPEAKING, On.HEARD_ALL): (T.QUIET, "nothing"),
+    (T.SPEAKING, On.STALLED): (T.SPEAKING, "break_off"),
     (T.SPEAKING, On.LOST): (T.SPEAKING, "nothing"),  # what has arrived plays out and can still be talked over
     (T.INTERRUPTED, On.SPEECH_STARTED): (T.INTERRUPTED, "nothing"),
     (T.INTERRUPTED, On.TALK_OVER): (T.INTERRUPTED, "nothing"),
@@ -102,6 +116,7 @@ TURN: Final[dict[tuple[Turn, On], tuple[Turn, str]]] = {
     (T.INTERRUPTED, On.RESPONSE_DONE): (T.LISTENING, "nothing"),  # the cancelled response is confirmed gone
     (T.INTERRUPTED, On.AUDIBLE): (T.INTERRUPTED, "nothing"),
     (T.INTERRUPTED, On.HEARD_ALL): (T.INTERRUPTED, "nothing"),
+    (T.INTERRUPTED, On.STALLED): (T.INTERRUPTED, "nothing"),
     (T.INTERRUPTED, On.LOST): (T.QUIET, "nothing"),
 }
 """(state, event) → (next state, action)"""
@@ -114,7 +129,7 @@ class TurnMachine(Machine[Turn, On]):
         desk: where effects go.
         push_to_talk: the talk key decides, not the service's detector.
         first_turn: turns are numbered above this.
-        on_stall: told when an answer does not come.
+        on_stall: told when an answer does not come, breaks off or fails again, or nothing that is said is heard.
     """
 
     def __init__(self, desk: Desk, *, push_to_talk: bool, first_turn: int, on_stall: Callable[[Fault], None]) -> None:
@@ -134,6 +149,8 @@ class TurnMachine(Machine[Turn, On]):
         self._key_down = False
         self._speech_end_s: float | None = None
         self._timeline = Timeline()
+        self._failed_s: deque[float] = deque(maxlen=FAILED_MAX)  # of this session
+        self._hearing = Hearing()
 
     @property
     def is_over(self) -> bool:
@@ -147,6 +164,7 @@ class TurnMachine(Machine[Turn, On]):
         """The service said something about speech or an answer; acknowledgements of other kinds mean nothing here."""
         match received.event:
             case ev.InputAudioBufferSpeechStarted(item_id=item_id):
+                self._note_heard()
                 self.conversation.announce(item_id, "user")
                 self._start_speech()
             case ev.InputAudioBufferSpeechStopped():
@@ -163,11 +181,33 @@ class TurnMachine(Machine[Turn, On]):
             case event:
                 self._take_words(event)
 
+    def take_voice(self, voice: sg.VoiceBegan | sg.VoiceEnded, *, is_live: bool) -> None:
+        """The local detector's opinion: what it hears while all is quiet, the service has to hear too."""
+        if self._push_to_talk or not is_live or self.state is not Turn.QUIET:
+            return
+        match voice:
+            case sg.VoiceBegan(at_s):
+                self._hearing.voice_began(at_s)
+            case sg.VoiceEnded(at_s):
+                if self._hearing.voice_ended(at_s) and "hearing" not in self.desk.timers:
+                    self.desk.set_timer("hearing", STALL_S)
+
+    def miss_voice(self) -> None:
+        """The service has had its time to hear what was said."""
+        if self._hearing.give_up():
+            message = "the service hears nothing of what is said; the session is replaced"
+            self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="unheard", message=message))
+
     def take_first_delta(self, began: ex.ReplyBegan) -> None:
         """The first sound of an answer arrived."""
         if began.turn == self._newest_turn:
             self.desk.drop_timer("answer")  # it comes, however quietly
             self._timeline.mark(Mark.FIRST_DELTA, began.at_s)
+
+    def take_stall(self, turn: int) -> None:
+        """The sound of an answer broke off. One that was talked over may end as it likes."""
+        if turn >= self._floor:
+            self.on(On.STALLED)
 
     def take_overflow(self) -> None:
         """The answer is longer than can be held: it ends here."""
@@ -248,6 +288,7 @@ class TurnMachine(Machine[Turn, On]):
 
     def drop_speech(self, *, is_live: bool) -> None:
         """The microphone is being closed: what was just being said is not answered, and a held key is up."""
+        self._hearing.forget()
         if self._key_down:
             self._key_down = False
             self.desk.decide(fx.ToCapture(sg.Talk(on=False)))
@@ -262,10 +303,17 @@ class TurnMachine(Machine[Turn, On]):
     def lose_line(self) -> None:
         """The service is gone; what it has sent plays out."""
         self._active_response = None
+        self._failed_s.clear()
+        self._hearing.forget()
+        self.desk.drop_timer("hearing")
         self._foreign_turn = self._newest_turn
         self.on(On.LOST)
 
     # speech and answers
+
+    def _note_heard(self) -> None:
+        self._hearing.heard()
+        self.desk.drop_timer("hearing")
 
     def _start_speech(self) -> None:
         self.speech_seen = True
@@ -278,6 +326,7 @@ class TurnMachine(Machine[Turn, On]):
             self.on(On.TALK_OVER if self._newest_turn > self._heard_turn else On.SPEECH_STARTED)
 
     def _commit(self, item_id: str, at_s: float) -> None:
+        self._note_heard()
         self.conversation.announce(item_id, "user")
         self._timeline.mark(Mark.COMMITTED, at_s)
         if self._push_to_talk:
@@ -285,6 +334,7 @@ class TurnMachine(Machine[Turn, On]):
         self.on(On.SPEECH_STOPPED)
 
     def _begin_response(self, event: ev.ResponseCreated, received: ex.Received) -> None:
+        self._note_heard()  # not every service says when it begins to hear somebody
         self._active_response = event.response.id
         self._newest_turn = received.turn
         if self._key_down:
@@ -294,12 +344,22 @@ class TurnMachine(Machine[Turn, On]):
         self.on(On.RESPONSE_CREATED)
 
     def _end_response(self, event: ev.ResponseDone, turn: int) -> None:
-        if event.response.id == self._active_response:
+        was_active = event.response.id == self._active_response
+        if was_active:
             self._active_response = None
         fault = response_fault(event)
         if fault is not None and turn >= self._floor:
             self.desk.publish(sg.FaultNotice(fault, retry_in_s=None))
         self.on(On.RESPONSE_DONE)
+        if was_active and event.response.status == "failed":
+            self._count_failure()
+
+    def _count_failure(self) -> None:
+        """One failed answer is the service's business; two in a minute mean that this session answers no more."""
+        self._failed_s.append(self.desk.now)
+        if len(self._failed_s) == FAILED_MAX and self.desk.now - self._failed_s[0] <= FAILED_WINDOW_S:
+            message = f"{FAILED_MAX} answers failed within {FAILED_WINDOW_S:.0f} s; the session is replaced"
+            self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="poisoned", message=message))
 
     def _take_words(self, event: ev.ServerEvent) -> None:
         words = self.conversation
@@ -340,4 +400,8 @@ class TurnMachine(Machine[Turn, On]):
 
     def _give_up(self) -> None:
         message = f"no answer within {STALL_S:.0f} s; the session is replaced"
+        self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="stall", message=message))
+
+    def _break_off(self) -> None:
+        message = f"the answer broke off and nothing of it came for {GAP_S:.0f} s; the session is replaced"
         self._on_stall(Fault(kind="ConnectionLost", verdict=Verdict.RETRY, cause="stall", message=message))

@@ -67,10 +67,12 @@ class GuardedStream(trio.abc.Stream):
 
     Attributes:
         loss: what ended the stream, as soon as it is known; also raised out of `receive_some`.
+        alive_s: when anything last came (host clock).
     """
 
     def __init__(self, stream: trio.abc.Stream, shown: str, status_error: StatusError) -> None:
         self.loss: WireError | None = None
+        self.alive_s = trio.current_time()
         self._stream = stream
         self._shown = shown
         self._status_error = status_error
@@ -91,6 +93,7 @@ class GuardedStream(trio.abc.Stream):
             raise self.lose(self._cut("reset")) from None
         if not data:
             raise self.lose(self._cut("close_1006" if self._head is None else "eof"))
+        self.alive_s = trio.current_time()
         if self._head is not None:
             self._inspect_head(data)
         elif self._frames.feed(data) > MAX_FRAGMENTS:

@@ -99,7 +99,7 @@ class Connection(Protocol):
     """One open WebSocket.
 
     One task sends, one receives. `send` is never cancelled by its caller half way: a cancelled send would leave half a
-    frame on the wire, so the connection shields it under its own deadline.
+    frame on the wire, so the connection shields it under its own deadline, and is cancelled only once it has sent.
     """
 
     async def send(self, text: str) -> None:

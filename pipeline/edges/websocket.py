@@ -20,6 +20,7 @@ from wsproto.utilities import ProtocolError as WsprotoError
 
 from pipeline.edges.guarded_stream import GuardedStream
 from pipeline.edges.interfaces import Connection
+from pipeline.edges.keepalive import IDLE_ANSWER_S, Keepalive, RestUntil
 from pipeline.edges.websocket_frame import text_frame
 from pipeline.edges.wire_faults import close_error, network_error, status_error, tls_error
 from pipeline.realtime.client_secrets import public_url
@@ -35,7 +36,7 @@ from pipeline.vocabulary.settings import ServiceSettings
 from pipeline.vocabulary.signals import Secret
 
 SEND_DEADLINE_S: Final = 2.0  # s: one message; audio that the network does not take for so long comes too late anyway
-PING_DEADLINE_S: Final = 4.0  # s: the longest design §6 grants a pong; callers under a stricter deadline just leave
+PING_DEADLINE_S: Final = IDLE_ANSWER_S  # s: the longest design §6 grants a pong
 MAX_MESSAGE: Final = 16 * 1024 * 1024  # characters: the service sends events of 3.5 MB, nobody sends more than 15 MiB
 QUEUE: Final = 64  # messages the reader may be ahead; a reader that waits answers no ping
 READ_SIZE: Final = 65_536  # bytes per read: one audio event
@@ -96,6 +97,7 @@ class WebSocketConnector:
         open_stream: opens a TCP connection; the simulation gives memory streams. Failures are OSErrors.
         tls: verifies the service; by default against the certificates this machine trusts.
         wall_s: this machine's Unix time, only used where a server sends no Date.
+        rest_until: how an idle line waits for its next ping; a simulation leaves out those whose answer is certain.
 
     Raises:
         ConfigurationError: `service.url` cannot be used.
@@ -109,8 +111,10 @@ class WebSocketConnector:
         open_stream: OpenStream = trio.open_tcp_stream,
         tls: ssl.SSLContext | None = None,
         wall_s: Callable[[], float] | None = None,
+        rest_until: RestUntil = trio.sleep_until,
     ) -> None:
         self._settings = settings
+        self._rest_until = rest_until
         self._address = parse_address(settings.url, model)
         self._shown = f"service.url ({public_url(settings.url)})"
         self._open_stream = open_stream
@@ -125,7 +129,7 @@ class WebSocketConnector:
         deadline_s = trio.current_time() + self._settings.connect_deadline_s
         with _single_error():
             async with trio.open_nursery() as nursery:
-                line = _Line(await self._reach(deadline_s), self._shown, self._wall_s())
+                line = _Line(await self._reach(deadline_s), self._shown, self._wall_s(), self._rest_until)
                 try:
                     nursery.start_soon(line.run, self._address, headers)
                     with self._by(deadline_s, "the WebSocket handshake"):
@@ -168,9 +172,10 @@ class WebSocketConnector:
 class _Line:
     """One WebSocket (Connection) and the task that runs the library on it."""
 
-    def __init__(self, stream: trio.abc.Stream, shown: str, wall_s: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, shown: str, wall_s: float, rest_until: RestUntil) -> None:
         judge = partial(status_error, shown, wall_s=wall_s)
         self._stream = GuardedStream(stream, shown, judge)
+        self._keepalive = Keepalive(self.ping, lambda: self._stream.alive_s, rest_until)
         self._shown = shown
         self._socket: trio_websocket.WebSocketConnection | None = None
         self._pings: trio.Nursery | None = None  # open as long as the library's reader lives
@@ -195,6 +200,7 @@ class _Line:
                             receive_buffer_size=READ_SIZE,
                         )
                         self._settled.set()
+                        self._pings.start_soon(self._keepalive.run)
                 except* _BREAKS:
                     pass  # the guard knows why, or nothing is known but that the peer broke the protocol
                 self._pings.cancel_scope.cancel()
@@ -214,11 +220,12 @@ class _Line:
             try:
                 await self._stream.send_all(text_frame(text))  # beside the library: a third of what it takes for it
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await trio.aclose_forcefully(self._stream)  # so that the library's reader knows it, too
+                await self._let_go()  # so that the library's reader knows it, too
                 raise self._loss() from None
         if patience.cancelled_caught:  # half a frame may be on the wire: nothing can follow it
             await self._end(f"{self._shown} takes no data", "send_timeout")
             raise self._loss()
+        self._keepalive.sent()
         await trio.lowlevel.checkpoint_if_cancelled()
 
     async def receive(self) -> str:
@@ -233,13 +240,22 @@ class _Line:
             raise self._loss() from None
         return message if isinstance(message, str) else bytes(message).decode(errors="replace")
 
-    async def ping(self) -> None:
-        """Ping and wait for the pong. Raises WireError when the line ends or PING_DEADLINE_S pass without one."""
+    async def ping(self, patience_s: float = PING_DEADLINE_S) -> None:
+        """Ping and wait for the pong. Raises WireError when the line ends; `patience_s` without a sign of life end it.
+
+        Other bytes are such a sign, too: the pong may have to wait behind a long message on a slow line.
+        """
         self._demand_life()
         assert self._pings is not None, "an open line takes pings"
-        over = trio.Event()
+        over, asked_s = trio.Event(), trio.current_time()
         self._pings.start_soon(self._ping, over)  # a task of its own: a caller that leaves must not cut the frame
-        await over.wait()
+        while not over.is_set():
+            due_s = max(asked_s, self._stream.alive_s) + patience_s
+            if trio.current_time() >= due_s:
+                await self._end(f"{self._shown} does not answer pings", "ping_timeout")
+                break
+            with trio.move_on_at(due_s):
+                await over.wait()
         self._demand_life()
 
     async def close(self, deadline_s: float) -> None:
@@ -256,10 +272,7 @@ class _Line:
     async def _ping(self, over: trio.Event) -> None:
         assert self._socket is not None, "an open line has a socket"
         try:
-            with trio.move_on_after(PING_DEADLINE_S) as patience:
-                await self._socket.ping()
-            if patience.cancelled_caught:
-                await self._end(f"{self._shown} does not answer pings", "ping_timeout")
+            await self._socket.ping()
         except (trio_websocket.ConnectionClosed, WsprotoError):
             pass  # the caller asks what the line ended with
         finally:
@@ -268,7 +281,12 @@ class _Line:
     async def _end(self, message: str, cause: str) -> None:
         """Give the line up: with its stream gone, whoever waits on it is told at once."""
         self._stream.lose(ConnectionLostError(message, cause=cause))
-        await trio.aclose_forcefully(self._stream)
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Close by force, at once. A caller that is cancelled meanwhile is told of the loss: its message did not go."""
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
 
     def _demand_life(self) -> None:
         if self._pings is None or self._stream.loss is not None or (self._socket and self._socket.closed):

@@ -5,10 +5,13 @@ from pipeline.proving.oracle import Judge, Verdict
 
 
 class FrameJudge(Judge):
-    """What becomes of captured frames (6 to 10, 16, 18)."""
+    """What becomes of captured frames (6 to 10, 16, 18).
+
+    Each frame is followed by its number from the microphone onto the wire and into the service, so the daemon's counts
+    are compared with how many frames each fate has really befallen.
+    """
 
     SLACK = 2  # frames that may be between two actors when the daemon ends
-    WIRE_S = 3.0  # a frame may stay so long on a live wire before the daemon gives that up
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
@@ -16,12 +19,15 @@ class FrameJudge(Judge):
         self._utterance: dict[int, list[int]] = {}  # frames of speech
         self._heard: dict[int, list[int]] = {}  # wires by frame
         self._last: dict[int, int] = {}  # newest frame by wire
+        self._sent: set[int] = set()
         self._ready_s: dict[int, float] = {}
         self._left: set[int] = set()
         self._quiet_since_s = 0.0
         self._troubles = 0
         self._daemons = 0
+        self._mutes = 0
         self.captured = 0
+        self.sent = 0
         self.received = 0
 
     def _on_daemonstarted(self, _event: hp.DaemonStarted, _now: float) -> None:
@@ -42,6 +48,18 @@ class FrameJudge(Judge):
             whole = bool(set.intersection(*wires)) or not any(wires)
             self.demand("8-whole", whole, now, f"utterance {utterance} was heard in part")
 
+    def _on_muted(self, _event: hp.Muted, _now: float) -> None:
+        self._mutes += 1
+        self._utterance.clear()  # what was being said is not to be heard
+
+    def _on_sent(self, event: hp.Sent, now: float) -> None:
+        frame = event.frame
+        self.demand("6", frame in self._captured_s, now, f"frame {frame} was sent and never captured")
+        self.sent += frame not in self._sent
+        self._sent.add(frame)
+        age_s = now - self._captured_s.get(frame, now)
+        self.demand("10", age_s <= 20.0, now, f"frame {frame} was sent {age_s:.1f} s after it was heard")
+
     def _on_heard(self, event: hp.Heard, now: float) -> None:
         wire, frame = event
         wires = self._heard.setdefault(frame, [])
@@ -55,7 +73,6 @@ class FrameJudge(Judge):
         if wire in self._left:
             return  # it was under way when the daemon left
         age_s = now - self._captured_s.get(frame, now)
-        self.demand("10", age_s <= 20.0 + self.WIRE_S, now, f"frame {frame} was sent {age_s:.1f} s after it was heard")
         if not self._troubles and now - max(self._quiet_since_s, self._ready_s.get(wire, now)) > 20.0:
             self.demand("16", age_s <= 2.0, now, f"frame {frame} took {age_s:.1f} s over a line that is well")
 
@@ -76,14 +93,15 @@ class FrameJudge(Judge):
     def close(self, books: dict[str, int], now: float) -> None:
         """The run is over; `books` are the daemon's."""
         captured = books.get("captured", 0)
-        slack = self.SLACK * self._daemons
+        slack = self.SLACK * self._daemons + self._mutes  # a mute cuts capture off, perhaps with a frame in its hand
         off = self.captured - captured
         self.demand("6", 0 <= off <= slack, now, f"{self.captured} frames at the microphone, {captured} in the books")
         fates = sum(frames for fate, frames in books.items() if fate != "captured")
         self.demand("6", captured == fates, now, f"{captured} captured are {fates} by fate")
+        sent = books.get("sent", 0)
+        self.demand("6", sent == self.sent, now, f"{sent} frames in the books as sent, {self.sent} were")
         full = books.get("dropped_mic_full", 0)
         self.demand("6", not full, now, f"{full} frames dropped for a full link, and no link was ever full")
-        sent = books.get("sent", 0)
         self.demand(
             "7", sent == self.received, now, f"{sent} frames count as received, the service has {self.received}"
         )
@@ -93,3 +111,4 @@ class FrameJudge(Judge):
         old = frame - 20_000
         self._captured_s.pop(old, None)
         self._heard.pop(old, None)
+        self._sent.discard(old)

@@ -49,6 +49,14 @@ class UtteranceEnded(NamedTuple):
     utterance: int
 
 
+class Muted(NamedTuple):
+    """Somebody told a running daemon to mute its microphone."""
+
+
+class Unmuted(NamedTuple):
+    """Somebody told a running daemon to listen again."""
+
+
 class LoudspeakerOpened(NamedTuple):
     """The daemon opened the loudspeaker."""
 
@@ -135,6 +143,20 @@ class Swallowed(NamedTuple):
     wire: int
 
 
+class Sent(NamedTuple):
+    """The daemon has handed a frame of the microphone to this wire, whole."""
+
+    wire: int
+    frame: int
+
+
+class SentBehind(NamedTuple):
+    """The daemon has sent this on a wire although it holds a newer one: `what` is a kind of WebSocket frame."""
+
+    wire: int
+    what: str
+
+
 class Upgraded(NamedTuple):
     """The service took a client in that came with this secret (0: none it knows), for a session of `life_s`."""
 
@@ -159,12 +181,21 @@ class Heard(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The service got another event; `item` and `end_ms` of a truncation, else empty and 0."""
+    """The service got another event.
+
+    Attributes:
+        wire: it came on this one.
+        kind: its `type`.
+        item: it is about; empty if about none.
+        end_ms: of a truncation, else 0.
+        event_id: by which an error could name it; empty if it has none.
+    """
 
     wire: int
     kind: str
     item: str
     end_ms: int
+    event_id: str = ""
 
 
 class Replied(NamedTuple):
@@ -185,6 +216,8 @@ class Told(NamedTuple):
         sound_bytes: that it carries.
         first: number of the block its sound begins with; -1 in the middle of one.
         again: an event with the same id has come before.
+        status: of the response that is done; empty for everything else.
+        about: the `event_id` of what the error is about; empty for everything else.
     """
 
     wire: int
@@ -193,6 +226,8 @@ class Told(NamedTuple):
     sound_bytes: int = 0
     first: int = -1
     again: bool = False
+    status: str = ""
+    about: str = ""
 
 
 class HungUp(NamedTuple):
@@ -224,9 +259,9 @@ class Noticed(NamedTuple):
 
 Happening = (
     DaemonStarted | DaemonEnded | StopAsked | MicrophoneOpened | MicrophoneClosed | Captured | UtteranceBegan
-    | UtteranceEnded | LoudspeakerOpened | LoudspeakerClosed | Played | Attempted | Minted | Dialled | Connected
-    | Left | Broken | Twinned | Forgotten | Deafened | Recovered | Swallowed | Upgraded | Refused | Heard | Asked
-    | Replied | Told | HungUp | Troubled | Calmed | Noticed
+    | UtteranceEnded | Muted | Unmuted | LoudspeakerOpened | LoudspeakerClosed | Played | Attempted | Minted | Dialled
+    | Connected | Left | Broken | Twinned | Forgotten | Deafened | Recovered | Swallowed | Sent | SentBehind
+    | Upgraded | Refused | Heard | Asked | Replied | Told | HungUp | Troubled | Calmed | Noticed
 )  # fmt: skip
 """Anything a trace holds."""
 

@@ -1,8 +1,12 @@
 """All judges together."""
 
 from pipeline.proving.frame_judge import FrameJudge
-from pipeline.proving.line_judges import AttemptJudge, LineJudge, PromptnessJudge
+from pipeline.proving.hearing_judge import HearingJudge
+from pipeline.proving.line_judges import AttemptJudge, LineJudge
+from pipeline.proving.mute_judge import MuteJudge
 from pipeline.proving.oracle import Oracle, Verdict
+from pipeline.proving.promptness_judge import PromptnessJudge
+from pipeline.proving.service_judge import ServiceJudge
 from pipeline.proving.sound_judge import SoundJudge
 
 
@@ -13,7 +17,8 @@ class Bench:
         self.verdict = Verdict()
         self.frames = FrameJudge(self.verdict)
         self.line = LineJudge(self.verdict)
-        others = AttemptJudge(self.verdict), PromptnessJudge(self.verdict)
+        kinds = AttemptJudge, HearingJudge, MuteJudge, PromptnessJudge, ServiceJudge
+        others = [kind(self.verdict) for kind in kinds]
         self.oracle = Oracle(
             self.verdict, [SoundJudge(self.verdict, frame_ms, fade_ms), self.frames, self.line, *others]
         )

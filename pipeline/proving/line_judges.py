@@ -1,4 +1,4 @@
-"""The judges of the line: how many there are, how often and with what the daemon tries, and what must come in time."""
+"""The judges of the line: how many there are, what is done with them, how often and with what the daemon tries."""
 
 from collections import deque
 from typing import Final
@@ -23,6 +23,7 @@ class LineJudge(Judge):
         self._held: set[int] = set()
         self._ends_s: dict[int, float] = {}
         self._newest_heard = 0
+        self._asked: dict[int, set[str]] = {}  # event ids by wire that no error was about
         self._troubles = 0
 
     def _on_connected(self, event: hp.Connected, now: float) -> None:
@@ -46,13 +47,25 @@ class LineJudge(Judge):
             self.demand("1", event.wire >= self._newest_heard, now, f"sound went back to wire {event.wire}")
             self._newest_heard = max(self._newest_heard, event.wire)
 
+    def _on_sentbehind(self, event: hp.SentBehind, now: float) -> None:
+        """A wire is replaced as soon as sound has come over a newer one."""
+        late = event.wire < self._newest_heard and event.what != "close"
+        self.demand("18", not late, now, f"{event.what} on wire {event.wire}, which was replaced")
+
     def _on_asked(self, event: hp.Asked, now: float) -> None:
+        known = self._asked.setdefault(event.wire, set())
+        self.demand("20-id", bool(event.event_id) and event.event_id not in known, now, f"{event.kind} is like others")
+        known.add(event.event_id)
         if event.kind == "session.update" and event.wire in self._held:
             self.expect("20", now + self.DEADLINE_S, event.wire, f"wire {event.wire}: settings never confirmed")
 
-    def _on_told(self, event: hp.Told, _now: float) -> None:
+    def _on_told(self, event: hp.Told, now: float) -> None:
         if event.kind == "session.updated":
             self.owed.pay("20", event.wire)
+        if event.about and not event.again:
+            asked = self._asked.get(event.wire, set())
+            self.demand("20-id", event.about in asked, now, f"an error about {event.about}, which waits for none")
+            asked.discard(event.about)
 
     def _on_troubled(self, _event: hp.Troubled, _now: float) -> None:
         self._troubles += 1
@@ -81,6 +94,7 @@ class LineJudge(Judge):
 
     def _gone(self, wire: int) -> None:
         self._held.discard(wire)
+        self._asked.pop(wire, None)
         self.owed.pay("20", wire)
 
 
@@ -136,134 +150,3 @@ class AttemptJudge(Judge):
     def _ask_for(self, pause_s: float | None, now: float) -> None:
         if pause_s is not None:
             self._not_before_s = max(self._not_before_s, now + pause_s)
-
-
-class PromptnessJudge(Judge):
-    """What has to happen in time (22, 24, 25)."""
-
-    READY_S = 12.0
-    BUSY_S = 90.0  # after 429 and 5xx the range of the pause goes up to 60 s, and Retry-After counts besides
-    ANSWER_S = 10.0
-    STALL_S = 8.0 + 1.5  # a close frame may take its second
-    OVERLOADED = 1013
-    STREAMING_S = 3.0
-    IDLE_S = 10.0
-    LOOK_S = 0.2  # for the wire
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict)
-        self._troubles: list[str] = []
-        self._calm_since_s = 0.0
-        self._busy_until_s = 0.0
-        self._ready: set[int] = set()
-        self._started: set[int] = set()  # wires that said when speech began and not yet when it ended
-        self._utterance = 0
-        self._stopping = False
-        self._streamed_s = 0.0
-
-    # 22
-
-    def _on_daemonstarted(self, _event: hp.DaemonStarted, now: float) -> None:
-        self._want_session(now)
-
-    def _on_troubled(self, event: hp.Troubled, _now: float) -> None:
-        self._troubles.append(event.nemesis)
-        self.owed.waive("22", "24")
-
-    def _on_calmed(self, event: hp.Calmed, now: float) -> None:
-        self._troubles.remove(event.nemesis)
-        self._calm_since_s = now
-        self._want_session(now)
-
-    def _on_minted(self, event: hp.Minted, now: float) -> None:
-        if event.status not in {0, 200}:
-            self._busy_until_s = now + self.BUSY_S
-
-    def _on_refused(self, _event: hp.Refused, now: float) -> None:
-        self._busy_until_s = now + self.BUSY_S
-
-    def _on_told(self, event: hp.Told, now: float) -> None:
-        match event.kind:
-            case "session.updated":
-                self._ready.add(event.wire)
-                self.owed.pay("22", "ready")
-            case "input_audio_buffer.speech_started":
-                self._started.add(event.wire)
-                self.owed.pay("25-stall", event.wire)
-            case "input_audio_buffer.speech_stopped" if event.wire in self._started:
-                self._started.remove(event.wire)
-                if event.wire in self._ready:
-                    text = f"wire {event.wire} owes an answer and was kept"
-                    self.expect("25-stall", now + self.STALL_S, event.wire, text)
-            case "response.output_audio.delta" | "response.done":
-                self.owed.pay("25-stall", event.wire)
-
-    def _on_left(self, event: hp.Left, now: float) -> None:
-        self._lose(event.wire, now)
-        for key in ("25-stall", "25-streaming", "25-idle"):
-            self.owed.pay(key, event.wire)
-
-    def _on_broken(self, event: hp.Broken, now: float) -> None:
-        self._lose(event.wire, now)
-        for key in ("25-stall", "25-streaming", "25-idle"):
-            self.owed.pay(key, event.wire)
-
-    def _on_stopasked(self, _event: hp.StopAsked, _now: float) -> None:
-        self._stopping = True
-        self.owed.waive("22", "24", "25-stall", "25-streaming", "25-idle")
-
-    def _on_daemonended(self, _event: hp.DaemonEnded, _now: float) -> None:
-        self.owed.waive("22", "24")
-
-    # 24
-
-    def _on_utterancebegan(self, event: hp.UtteranceBegan, _now: float) -> None:
-        self.owed.waive("24", "25-stall")  # whoever speaks on gives up the answer to what was said before
-        self._utterance = event.utterance
-
-    def _on_utteranceended(self, event: hp.UtteranceEnded, now: float) -> None:
-        calm = not self._troubles and now - self._calm_since_s > self.BUSY_S
-        if calm and self._ready and not self._stopping:
-            self.expect("24", now + self.ANSWER_S, "answer", f"utterance {event.utterance} was never answered")
-
-    def _on_played(self, _event: hp.Played, _now: float) -> None:
-        self.owed.pay("24", "answer")
-
-    def _on_hungup(self, event: hp.HungUp, now: float) -> None:
-        self.owed.pay("25-stall", event.wire)
-        if event.code == self.OVERLOADED:
-            self._busy_until_s = now + self.BUSY_S
-        if EXPIRED in event.cause:
-            self.owed.waive("24")  # counted by 23
-
-    # 25
-
-    def _on_captured(self, _event: hp.Captured, now: float) -> None:
-        self._streamed_s = now
-
-    def _on_swallowed(self, event: hp.Swallowed, now: float) -> None:
-        text = f"wire {event.wire} swallows and was kept"
-        if now - self._streamed_s < self.LOOK_S:
-            self.expect("25-streaming", now + self.STREAMING_S + self.LOOK_S, event.wire, text)
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
-
-    def _on_forgotten(self, event: hp.Forgotten, now: float) -> None:
-        text = f"wire {event.wire} is dead and was kept"
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
-
-    def _on_deafened(self, event: hp.Deafened, now: float) -> None:
-        text = f"wire {event.wire} is deaf and was kept"
-        self.expect("25-idle", now + self.IDLE_S + self.LOOK_S, event.wire, text)
-
-    def _on_recovered(self, event: hp.Recovered, _now: float) -> None:
-        self.owed.pay("25-idle", event.wire)
-
-    def _lose(self, wire: int, now: float) -> None:
-        self._ready.discard(wire)
-        if not self._troubles:
-            self._want_session(now)
-
-    def _want_session(self, now: float) -> None:
-        if not (self._ready or self._troubles or self._stopping):
-            due_s = max(now + self.READY_S, self._busy_until_s)
-            self.expect("22", due_s, "ready", f"no session since {now:.3f}")

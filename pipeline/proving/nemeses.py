@@ -170,6 +170,26 @@ async def orphan_response(stage: Stage) -> None:
     await stage.last()
 
 
+async def poisoned_session(stage: Stage) -> None:
+    """Every response fails, two of them at least."""
+    service = stage.world.service
+    with service.spoilt(replies.ResponseFailed()):
+        for _ in range(2):
+            for session in list(service.sessions.values()):
+                session.ask(ev.ResponseCreate())
+            await trio.sleep(stage.lasts_s / 2)
+
+
+async def vad_stuck_off(stage: Stage) -> None:
+    """The sessions open now hear nobody any more, until they end; new ones do."""
+    deaf = list(stage.world.service.sessions.values())
+    for session in deaf:
+        session.spoil(turns.MissedSpeech())
+    with trio.move_on_after(stage.lasts_s):
+        for session in deaf:
+            await session.ended.wait()
+
+
 async def flood(stage: Stage) -> None:
     """The service says 500 things at once."""
     for session in list(stage.world.service.sessions.values()):
@@ -208,6 +228,7 @@ VARIED: Final[dict[type[Fault], dict[str, Sequence[Any]]]] = {
     endings.DropFault: {"after_audio_ms": (0.0, 600.0)},
     endings.HalfOpen: {"after_audio_ms": (0.0, 600.0)},
     replies.LateDeltas: {"after": ("done", "cancel")},
+    replies.StalledResponse: {"after_audio_ms": (0.0, 400.0)},
     sound.BigFrame: {"frame_bytes": (1_200_000, 17_000_000)},
     turns.FalseStart: {"missing": ("stopped", "committed")},
     wire.DuplicateEvent: {"event": ("", "response.output_audio.delta")},
@@ -245,6 +266,27 @@ async def loudspeaker_stop(stage: Stage) -> None:
         await stage.last()
 
 
+# the person beside it
+
+
+async def mute(stage: Stage) -> None:
+    """Somebody mutes the microphone for a while."""
+    stage.world.operator.mute(on=True)
+    await stage.last()
+    stage.world.operator.mute(on=False)
+
+
+async def mute_offline(stage: Stage) -> None:
+    """Somebody mutes the microphone while the network is away; it is back before they listen again."""
+    with stage.world.network.refusing():
+        stage.world.network.cut()
+        await trio.sleep(stage.lasts_s / 3)
+        stage.world.operator.mute(on=True)
+        await trio.sleep(stage.lasts_s / 3)
+    await trio.sleep(stage.lasts_s / 3)
+    stage.world.operator.mute(on=False)
+
+
 async def several(stage: Stage) -> None:
     """Three to six of the others within 15 s."""
     async with trio.open_nursery() as nursery:
@@ -274,10 +316,14 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "token-garbage": Nemesis(_ailing(BackendFault.GARBAGE, "answers with a web page"), 1.0, 60.0),
     "cap-changed": Nemesis(cap_changed, 0.0, 0.0),
     "orphan-response": Nemesis(orphan_response, 1.0, 1.0),
+    "vad-stuck-off": Nemesis(vad_stuck_off, 300.0, 1_800.0),
+    "poisoned-session": Nemesis(poisoned_session, 1.0, 60.0),
     "clock-step": Nemesis(clock_step, 0.0, 0.0),
     "suspend": Nemesis(suspend, 0.0, 0.0),
     "microphone-stop": Nemesis(microphone_stop, 1.0, 60.0),
     "loudspeaker-stop": Nemesis(loudspeaker_stop, 1.0, 60.0),
+    "mute": Nemesis(mute, 0.5, 60.0),
+    "mute-offline": Nemesis(mute_offline, 6.0, 45.0),
     "flood": Nemesis(flood, 0.0, 0.0),
     "several": Nemesis(several, 15.0, 60.0),
     **{name: Nemesis(_spoilt(kind), 1.0, 60.0) for name, kind in KINDS.items()},

@@ -5,6 +5,7 @@ parcels and so need no socket; those that break a wire, or keep one from being m
 """
 
 import errno
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from typing import Final
 
 import trio
 
+from pipeline.edges.keepalive import IDLE_S
 from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
 from pipeline.proving.catalogue import Toxic
+from pipeline.proving.client_frames import read_frame
 from pipeline.proving.lane import Lane
 from pipeline.proving.toxics import Ending, Parcel, Way
 from pipeline.proving.trace import Trace
@@ -33,6 +36,7 @@ class Network:
     Attributes:
         toxics: what works on every wire.
         on_operation: called with the number of each operation on a stream (dial, send, receive) before it is done.
+        newest: the number of the newest wire that the daemon has got.
     """
 
     def __init__(self, trace: Trace, accept: Accept, seed: int) -> None:
@@ -43,10 +47,12 @@ class Network:
         self.trace = trace
         self._accept = accept
         self._seed = seed
+        self.newest = 0
         self._dialled = 0
         self._operations = 0
         self._wires: list[Wire] = []
         self._changed = trio.lowlevel.ParkingLot()
+        self._ailing = trio.lowlevel.ParkingLot()
 
     @property
     def wires(self) -> list["Wire"]:
@@ -63,6 +69,7 @@ class Network:
         if self.refuses:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
         wire = self.connect()
+        self.newest = wire.number
         self.trace.add(hp.Connected(wire.number))
         return wire.client
 
@@ -110,6 +117,7 @@ class Network:
     def swallowing(self) -> Iterator[None]:
         """Nobody answers meanwhile, so dialling hangs."""
         self._swallowing += 1
+        self.note_ailment()
         try:
             yield
         finally:
@@ -120,6 +128,18 @@ class Network:
         self.toxics = toxics
         for wire in self.wires:
             wire.use(toxics)
+        self.note_ailment()
+
+    async def rest_until(self, when_s: float) -> None:
+        """As RestUntil: the pings of idle wires that nothing ails are left out; a week has 151,000 of them."""
+        while not (self.toxics or self._swallowing or any(wire.ails for wire in self.wires)):
+            await self._ailing.park()
+        skipped = max(0, math.ceil((trio.current_time() - when_s) / IDLE_S))
+        await trio.sleep_until(when_s + skipped * IDLE_S)
+
+    def note_ailment(self) -> None:
+        """Something begins to ail a wire, perhaps."""
+        self._ailing.unpark_all()
 
     def cut(self) -> None:
         """Reset every wire."""
@@ -151,6 +171,11 @@ class Wire:
         """Whether both ends have let go of it."""
         return self.client.closed and self.server.closed
 
+    @property
+    def ails(self) -> bool:
+        """Whether the near end would wait in vain for an answer."""
+        return self.server.closed or self.server.gated
+
     def use(self, toxics: Sequence[Toxic]) -> None:
         """These toxics work on it from now on."""
         self._up.use(toxics, "up")
@@ -163,6 +188,7 @@ class Wire:
         if not self.over:
             self.network.trace.add(hp.Forgotten(self.number))
             self.server.leave()
+            self.network.note_ailment()
 
     def reset(self) -> None:
         """Break it under both ends, at once."""
@@ -276,7 +302,13 @@ class End(trio.abc.Stream):
         if hears is not self._hears:
             self.wire.network.trace.add((hp.Recovered if hears else hp.Deafened)(self.wire.number))
         self._hears, self._speaks = hears, speaks
+        self.wire.network.note_ailment()
         self._incoming.wake()
+
+    @property
+    def gated(self) -> bool:
+        """Whether it does not hear, or what it says does not leave it."""
+        return not (self._hears and self._speaks)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As trio."""
@@ -290,8 +322,9 @@ class End(trio.abc.Stream):
             raise trio.BrokenResourceError
         if not self._speaks:
             return
+        if self._is_client:
+            self._trace_frame(bytes(data))
         before = self._outgoing.swallowed
-        self.wire.greeting = self.wire.greeting or bytes(data)
         self._outgoing.feed(Parcel(round(trio.current_time() + DELAY_S, 6), bytes(data)))
         if self._is_client and self._outgoing.swallowed and not before:
             self.wire.network.trace.add(hp.Swallowed(self.wire.number))
@@ -327,6 +360,17 @@ class End(trio.abc.Stream):
         self._outgoing.wake()
         if self._is_client:
             self.wire.network.trace.add(hp.Left(self.wire.number))
+
+    def _trace_frame(self, data: bytes) -> None:
+        wire = self.wire
+        if not wire.greeting:
+            wire.greeting = data
+            return
+        kind, frame = read_frame(data)
+        if frame is not None:
+            wire.network.trace.add(hp.Sent(wire.number, frame))
+        if wire.number < wire.network.newest:
+            wire.network.trace.add(hp.SentBehind(wire.number, kind))
 
     @property
     def _peer(self) -> "End":

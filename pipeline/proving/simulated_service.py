@@ -120,7 +120,9 @@ class SimulatedService:
         except* _BREAKS:
             pass  # the client, or the wire, is gone
         finally:
-            self.sessions.pop(end.wire.number, None)
+            session = self.sessions.pop(end.wire.number, None)
+            if session is not None:
+                session.ended.set()
             await trio.aclose_forcefully(end)
 
     async def _welcome(self, request: trio_websocket.WebSocketRequest, end: End) -> None:

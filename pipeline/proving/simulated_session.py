@@ -49,10 +49,15 @@ Outgoing = str | bytes | hp.Told | work.Hangup
 
 
 class Session:
-    """One client that was taken in: the shell around its conversation and the faults between the two."""
+    """One client that was taken in: the shell around its conversation and the faults between the two.
+
+    Attributes:
+        ended: is set once it has.
+    """
 
     def __init__(self, service: "SimulatedService", conversation: Conversation, end: End, line: FaultLine) -> None:
         self.conversation = conversation
+        self.ended = trio.Event()
         self.line = line
         self.wire = end.wire.number
         self._service = service
@@ -61,6 +66,7 @@ class Session:
         self._outbox, self._unsent = trio.open_memory_channel[Outgoing](OUTBOX)
         self._recognitions: dict[int, trio.CancelScope] = {}
         self._generations: dict[str, trio.CancelScope] = {}
+        self._own_faults: tuple[Fault, ...] = ()
         self._told = Telling(service.trace, self.wire, service.number_reply)
         self._workers: trio.Nursery | None = None
         self._todo: deque[Output] = deque()
@@ -95,23 +101,34 @@ class Session:
             self._tell(ev.RateLimitsUpdated(event_id=self._service.new_id("event"), rate_limits=[]))
 
     def use(self, faults: Sequence[Fault]) -> None:
-        """These faults are at work from now on."""
-        self.line.use(faults, trio.current_time())
+        """These faults are at work from now on, beside those of its own."""
+        self.line.use((*faults, *self._own_faults), trio.current_time())
         self._move()
+
+    def spoil(self, fault: Fault) -> None:
+        """This fault is at work as long as the session lives."""
+        common = self.line.faults[: len(self.line.faults) - len(self._own_faults)]
+        self._own_faults += (fault,)
+        self.use(common)
 
     # what comes
 
     def _take(self, message: str | bytes) -> None:
+        """Faults are the service's own: what they take has arrived all the same."""
+        try:
+            event = decode_client(message)
+        except ClientEventError as refused:
+            self._perform(self.conversation.refuse(refused))
+            return
+        self._trace_arrival(event)
         if not self.line.at_work:
-            self._obey(message)
+            self._obey(event)
             return
         self.line.client_said(message, trio.current_time())
         self._move()
 
-    def _obey(self, message: str | bytes) -> None:
+    def _obey(self, event: ev.ClientEvent) -> None:
         try:
-            event = decode_client(message)
-            self._trace_arrival(event)
             outputs = self.conversation.receive(event, trio.current_time())
         except ClientEventError as refused:
             outputs = self.conversation.refuse(refused)
@@ -126,10 +143,10 @@ class Session:
                     if found is not None:
                         self._trace.add(hp.Heard(self.wire, found[0]))
             case ev.ConversationItemTruncate(item_id=item, audio_end_ms=end_ms):
-                self._trace.add(hp.Asked(self.wire, "conversation.item.truncate", item, end_ms))
+                self._trace.add(hp.Asked(self.wire, kind_of(event), item, end_ms, event.event_id or ""))
             case _:
                 item = getattr(event, "item_id", "")
-                self._trace.add(hp.Asked(self.wire, kind_of(event), item or "", 0))
+                self._trace.add(hp.Asked(self.wire, kind_of(event), item or "", 0, event.event_id or ""))
 
     # what goes
 
@@ -191,7 +208,7 @@ class Session:
     def _move(self) -> None:
         """Do what the faults have decided."""
         for message in self.line.take_for_server():
-            self._obey(message)
+            self._obey(decode_client(message))
         for frame in self.line.take_for_client(trio.current_time()):
             match frame:
                 case Close(code, reason):
@@ -298,8 +315,13 @@ class Telling:
     def event(self, event: ev.ServerEvent) -> hp.Told | None:
         """Of an event; None if nobody wants to know."""
         match event:
-            case ev.ResponseCreated(response=response) | ev.ResponseDone(response=response):
+            case ev.ResponseCreated(response=response):
                 return hp.Told(self._wire, kind_of(event), self._number_reply(response.id))
+            case ev.ResponseDone(response=response):
+                reply = self._number_reply(response.id)
+                return hp.Told(self._wire, kind_of(event), reply, status=response.status or "")
+            case ev.ResponseOutputAudioDone(response_id=response_id):
+                return hp.Told(self._wire, kind_of(event), self._number_reply(response_id))
             case ev.ResponseOutputAudioDelta(response_id=response_id, delta=delta):
                 sound_bytes, first = _measure(delta)
                 return hp.Told(self._wire, kind_of(event), self._number_reply(response_id), sound_bytes, first)
@@ -310,9 +332,10 @@ class Telling:
                 | ev.SessionUpdated()
                 | ev.InputAudioBufferSpeechStarted()
                 | ev.InputAudioBufferSpeechStopped()
-                | ev.ErrorEvent()
             ):
                 return hp.Told(self._wire, kind_of(event))
+            case ev.ErrorEvent(error=error):
+                return hp.Told(self._wire, kind_of(event), about=error.event_id or "")
         return None
 
 

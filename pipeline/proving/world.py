@@ -5,6 +5,7 @@ client. Simulated are only what stands outside of it: network, service, backend,
 """
 
 import gc
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from random import Random
 from typing import Final
@@ -13,13 +14,19 @@ import msgspec
 import trio
 
 from pipeline import app
-from pipeline.dsp.voice_activity import Detector, level
+from pipeline.dsp.voice_activity import Detector
+from pipeline.edges.keepalive import RestUntil
 from pipeline.edges.token_client import TokenClient
 from pipeline.edges.websocket import WebSocketConnector
 from pipeline.proving import happenings as hp
 from pipeline.proving.network import Network
 from pipeline.proving.simulated_backend import SimulatedBackend
-from pipeline.proving.simulated_devices import SimulatedLoudspeaker, SimulatedMicrophone, Utterance
+from pipeline.proving.simulated_devices import (
+    MarkedVoiceActivity,
+    SimulatedLoudspeaker,
+    SimulatedMicrophone,
+    Utterance,
+)
 from pipeline.proving.simulated_service import MODEL, SimulatedService
 from pipeline.proving.trace import Listener, Trace
 from pipeline.realtime.dialects import DIALECTS
@@ -27,7 +34,7 @@ from pipeline.server.admission import Admission
 from pipeline.vocabulary.configuration import load
 from pipeline.vocabulary.errors import TalkwireError
 from pipeline.vocabulary.settings import Settings
-from pipeline.vocabulary.signals import Command, FinishedNotice, Notice, Secret, Stop
+from pipeline.vocabulary.signals import Command, FinishedNotice, Mute, Notice, Secret, Stop, Unmute
 
 EPOCH_S: Final = 1_800_000_000.0
 """Unix time at which every run begins."""
@@ -84,7 +91,8 @@ class World:
         plan: the run.
         trace: what happened.
         script: who speaks when.
-        network, backend, service, microphone, loudspeaker: what stands around the daemon.
+        network, backend, service, microphone, loudspeaker, operator: what stands around the daemon.
+        rest_until: how an idle line waits for its next ping.
         wall_offset_s: how wrong the clock on the daemon's wall is.
         slept_s: how long the machine was suspended: the world has gone on by so much.
         books: the frames by fate, summed over every daemon that ended in order.
@@ -107,7 +115,8 @@ class World:
         )
         self.network = Network(self.trace, self.service.accept, plan.seed)
         self.backend = SimulatedBackend(self.trace, self.network, admission, self.true_wall_s)
-        self._operator = _Operator()
+        self.rest_until: RestUntil = self.network.rest_until
+        self.operator = Operator(self.trace)
         self._nursery: trio.Nursery | None = None
 
     def true_wall_s(self) -> float:
@@ -135,7 +144,7 @@ class World:
 
     async def _run_daemon(self) -> None:
         dice = Random(f"{self.plan.seed} daemon")  # noqa: S311 - reproducible, not a secret
-        while not self._operator.asked:
+        while not self.operator.asked:
             self.trace.add(hp.DaemonStarted())
             error = ""
             try:
@@ -143,24 +152,25 @@ class World:
             except TalkwireError as reason:
                 error = type(reason).__name__
             self.trace.add(hp.DaemonEnded(error))
-            if not self._operator.asked:
+            if not self.operator.asked:
                 with trio.move_on_after(RESTART_S):
-                    await self._operator.wait()
+                    await self.operator.wait()
 
     def _edges(self) -> app.Edges:
         settings = self.settings
         return app.Edges(
             self.microphone,
             self.loudspeaker,
-            Detector("level", level),  # no library whose threads or clock a simulation could not see
+            Detector("marks", lambda: MarkedVoiceActivity(self.plan.frame_ms)),
             WebSocketConnector(
                 settings.service,
                 MODEL,
                 open_stream=self.network.open_stream,
                 wall_s=self.wall_s,
+                rest_until=self.rest_until,
             ),
             TokenClient(settings.token, model=MODEL, key=None, transport=self.backend, wall_s=self.wall_s),
-            self._operator,
+            self.operator,
         )
 
     def _note(self, notice: Notice) -> None:
@@ -179,7 +189,7 @@ class World:
     async def _end(self) -> None:
         await trio.sleep_until(self.plan.duration_s)
         self.trace.add(hp.StopAsked())
-        self._operator.stop()
+        self.operator.stop()
         await trio.sleep(PATIENCE_S)
         assert self._nursery is not None, "the world lives"
         self._nursery.cancel_scope.cancel()  # a daemon that does not end is ended; the oracle has seen it
@@ -190,11 +200,15 @@ class World:
             gc.collect()
 
 
-class _Operator:
-    """Whoever stops the daemon at the end (CommandSource)."""
+class Operator:
+    """Whoever steers the daemon and stops it at the end (CommandSource)."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
         self._asked = trio.Event()
+        self._orders: deque[Command] = deque()
+        self._ordered = trio.lowlevel.ParkingLot()
+        self._is_heard = False
 
     @property
     def asked(self) -> bool:
@@ -204,6 +218,14 @@ class _Operator:
     def stop(self) -> None:
         """Let it end."""
         self._asked.set()
+        self._ordered.unpark_all()
+
+    def mute(self, *, on: bool) -> None:
+        """Mute the microphone, or let it listen again; a daemon that does not run hears nothing of it."""
+        if self._is_heard:
+            self._trace.add(hp.Muted() if on else hp.Unmuted())
+            self._orders.append(Mute() if on else Unmute())
+            self._ordered.unpark_all()
 
     async def wait(self) -> None:
         """Until it shall end."""
@@ -211,8 +233,18 @@ class _Operator:
 
     async def commands(self) -> AsyncGenerator[Command, None]:
         """As CommandSource."""
-        await self._asked.wait()
-        yield Stop()
+        self._is_heard = True
+        try:
+            while True:
+                while self._orders:
+                    yield self._orders.popleft()
+                if self.asked:
+                    yield Stop()
+                    return
+                await self._ordered.park()
+        finally:
+            self._is_heard = False
+            self._orders.clear()
 
 
 def talk(plan: Plan) -> list[Utterance]:

@@ -41,6 +41,13 @@ class ReplyBegan(Signal, frozen=True):
     at_s: float
 
 
+class ReplyStalled(Signal, frozen=True):
+    """The sound of a reply broke off: there is more to come and nothing came for too long."""
+
+    generation: int
+    turn: int
+
+
 class ReplyOverflow(Signal, frozen=True):
     """The reply is longer than link `reply` may hold; what followed was thrown away."""
 
@@ -62,7 +69,7 @@ class Closed(Signal, frozen=True):
     frames: dict[str, int]
 
 
-ServiceSignal = Opened | Received | ReplyBegan | ReplyOverflow | Lost | Closed
+ServiceSignal = Opened | Received | ReplyBegan | ReplyStalled | ReplyOverflow | Lost | Closed
 
 
 # session → network (link `intent`)

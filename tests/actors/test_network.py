@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from pipeline.actors.network import GARBAGE_MAX, network
 from pipeline.core.ledger import Ledger
 from pipeline.core.overflow import Hold, Overflow
+from pipeline.core.turn import GAP_S
 from pipeline.edges.websocket import QUEUE
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
@@ -173,6 +174,24 @@ async def test_a_frame_whose_send_failed_is_sent_again(autojump_clock: MockClock
     await trio.sleep(0.1)
     assert numbers(second)[-1] == QUEUE + 1
     assert numbers(second)[0] in {QUEUE, QUEUE + 1}, "at least the frame whose send was cut"
+
+
+async def test_a_frame_under_way_when_the_line_is_closed_was_sent_and_is_not_sent_again(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    first = await rig.open()
+    rig.realtime.reading = trio.Event()
+    rig.captures(QUEUE + 3)
+    await trio.sleep(0.1)
+    rig.asks(ex.Close(1))
+    await trio.sleep(0.1)
+    rig.realtime.reading.set()
+    closed = await rig.told()
+    await trio.sleep(0.1)
+    second = await rig.open(2)
+    await trio.sleep(0.1)
+    assert closed.frames["sent"] == len(numbers(first))
+    assert numbers(first) + numbers(second) == list(range(QUEUE + 3))
 
 
 async def test_a_refused_connection_is_reported_with_its_reason(autojump_clock: MockClock, rig: Rig) -> None:
@@ -360,3 +379,34 @@ async def test_turns_are_numbered_above_those_of_an_earlier_life(
     wire = await rig.open()
     await wire.say(created("r1"))
     assert (await rig.told()).turn == 42
+
+
+async def told_all(rig: Rig) -> list[Any]:
+    await trio.sleep(0.01)
+    told = []
+    while rig.service.receiver.statistics().items:
+        told.append(rig.service.receiver.receive_nowait())
+    return [signal for signal in told if not isinstance(signal, ex.Received)]
+
+
+@pytest.mark.parametrize("end", [None, "sound", "response"])
+async def test_a_reply_whose_sound_breaks_off_is_reported_once(
+    autojump_clock: MockClock, rig: Rig, end: str | None
+) -> None:
+    wire = await rig.open()
+    await wire.say(created("r1"))
+    for _ in range(3):
+        await trio.sleep(GAP_S - 0.2)  # after `created` nothing is owed by this clock; between deltas it is in time
+        await wire.say(delta("r1", event_id=f"e{trio.current_time()}"))
+    if end == "sound":
+        await wire.say(
+            ev.ResponseOutputAudioDone(
+                event_id="e", response_id="r1", item_id="a1", output_index=0, content_index=0
+            )
+        )  # fmt: skip
+    elif end == "response":
+        await wire.say(done("r1"))
+    await trio.sleep(GAP_S - 0.2)
+    assert [type(signal) for signal in await told_all(rig)] == [ex.ReplyBegan]
+    await trio.sleep(3 * GAP_S)
+    assert await told_all(rig) == ([] if end else [ex.ReplyStalled(1, 1)])

@@ -790,3 +790,133 @@ def test_the_next_session_is_configured_with_the_new_settings_whole() -> None:
     assert script.sent() == [update]
     script.service(ev.SessionUpdated(event_id="e", session=ev.Session()))
     assert script.sent() == []
+
+
+def broken_off(turn: int) -> Script:
+    """An answer whose sound breaks off, before any of it was heard."""
+    script = Script().live()
+    script.speech_started()
+    script.speech_stopped()
+    script.response_created(turn)
+    script.hears(ex.ReplyBegan(1, turn, script.now))
+    return script
+
+
+@pytest.mark.parametrize("heard_ms", [0, 100])
+def test_an_answer_that_breaks_off_replaces_the_session_and_what_came_of_it_is_heard(heard_ms: float) -> None:
+    script = broken_off(1)
+    if heard_ms:
+        script.heard(1, heard_ms)
+    script.hears(ex.ReplyStalled(1, 1))
+    assert fx.Tell(ex.Close(1)) in script.effects
+    assert [fault.cause for fault in script.faults()] == ["stall"]
+    script.heard(1, 200)
+    assert (script.line(), script.turn()) == (Line.BACKOFF, Turn.SPEAKING)
+    script.heard(1, 400, finished=True)
+    assert script.turn() is Turn.QUIET
+
+
+def test_an_answer_that_was_talked_over_may_break_off() -> None:
+    script = broken_off(1)
+    script.heard(1, 100)
+    script.speech_started("u2")
+    assert script.hears(ex.ReplyStalled(1, 1)) == []
+    assert script.line() is Line.LIVE
+
+
+def failing_answer(script: Script, turn: int, status: str = "failed") -> list[Fault]:
+    script.speech_started(f"u{turn}")
+    script.speech_stopped(f"u{turn}")
+    script.response_created(turn, f"r{turn}")
+    script.response_done(turn, f"r{turn}", status)
+    faults = script.faults()
+    if script.line() is Line.LIVE:
+        script.heard(turn, 0, finished=True)
+    return faults
+
+
+def test_two_answers_that_fail_within_a_minute_replace_the_session() -> None:
+    script = Script().live()
+    assert [fault.cause for fault in failing_answer(script, 1)] == ["failed"]
+    script.waits(59)
+    assert [fault.cause for fault in failing_answer(script, 2)] == ["failed", "poisoned"]
+    assert script.line() is Line.BACKOFF
+
+
+@pytest.mark.parametrize(("status", "pause_s"), [("failed", 61), ("incomplete", 1), ("cancelled", 1)])
+def test_answers_that_fail_seldom_or_only_end_early_leave_the_session(status: str, pause_s: float) -> None:
+    script = Script().live()
+    for turn in range(1, 4):
+        failing_answer(script, turn, status)
+        script.waits(pause_s)
+    assert script.line() is Line.LIVE
+
+
+def test_a_failure_said_twice_counts_once_and_one_of_the_session_before_not_at_all() -> None:
+    script = Script().live()
+    failing_answer(script, 1)
+    script.response_done(1, "r1", "failed")
+    assert script.line() is Line.LIVE
+    script.hears(ex.Lost(1, LOST))
+    script.waits(5)
+    script.live()
+    failing_answer(script, 2)
+    assert script.line() is Line.LIVE
+
+
+def says_in_vain(script: Script) -> list[fx.Effect]:
+    script.hears(sg.VoiceBegan(script.now))
+    script.waits(1)
+    return script.hears(sg.VoiceEnded(script.now))
+
+
+def test_a_session_that_hears_nothing_is_replaced() -> None:
+    script = Script().live()
+    says_in_vain(script)
+    script.waits(4)
+    says_in_vain(script)
+    script.waits(STALL_S - 5)
+    assert [fault.cause for fault in script.faults()] == ["unheard"]
+    assert script.line() is Line.BACKOFF
+
+
+def test_one_utterance_in_vain_or_one_of_two_that_is_heard_leaves_the_session() -> None:
+    script = Script().live()
+    says_in_vain(script)
+    script.waits(STALL_S)
+    script.hears(sg.VoiceBegan(script.now))
+    script.speech_started()
+    script.waits(1)
+    script.hears(sg.VoiceEnded(script.now))
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    script.waits(STALL_S)
+    says_in_vain(script)
+    script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+
+
+def test_what_the_microphone_hears_of_an_answer_is_no_utterance() -> None:
+    script = Script().live()
+    script.response_created(1)
+    script.heard(1, 100)
+    for _ in range(3):
+        says_in_vain(script)
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+
+
+def test_what_a_mute_cuts_off_or_the_talk_key_did_not_let_through_is_no_utterance() -> None:
+    script = Script().live()
+    for _ in range(3):
+        script.hears(sg.VoiceBegan(script.now))
+        script.waits(1)
+        script.hears(sg.Mute())
+        script.hears(sg.VoiceEnded(script.now))
+        script.hears(sg.Unmute())
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE
+    script = Script(push_to_talk=True).live()
+    for _ in range(3):
+        says_in_vain(script)
+        script.waits(STALL_S)
+    assert script.line() is Line.LIVE

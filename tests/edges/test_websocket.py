@@ -372,6 +372,64 @@ async def test_a_ping_without_a_pong_ends_the_line(
     assert trio.current_time() - start_s == pytest.approx(PING_DEADLINE_S)
 
 
+@pytest.mark.parametrize(("speaks", "within_s"), [(True, 3.0), (False, 10.0)])
+async def test_a_half_open_line_is_noticed_by_whoever_waits_on_it(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, *, speaks: bool, within_s: float
+) -> None:
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        await drain(stream)
+
+    async with connector(nursery, play).connect(SECRET) as line:
+        start_s = trio.current_time()
+        if speaks:
+            await line.send("x")
+        with pytest.raises(ConnectionLostError) as caught:
+            await line.receive()
+    assert caught.value.cause == "ping_timeout"
+    assert trio.current_time() - start_s <= within_s
+
+
+async def test_a_pong_may_wait_behind_a_long_message_on_a_slow_line(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        _, payload = await read_frame(stream)
+        message = frame(TEXT, b"x" * 10_000)
+        for start in range(0, len(message), 1_000):
+            await trio.sleep(1)
+            await stream.send_all(message[start : start + 1_000])
+        await stream.send_all(frame(PONG, payload))
+        await drain(stream)
+
+    async with connector(nursery, play).connect(SECRET) as line:
+        start_s = trio.current_time()
+        await line.ping()
+        assert trio.current_time() - start_s > 2 * PING_DEADLINE_S
+
+
+async def test_a_line_that_is_closed_is_not_asked_any_more(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    got: list[int] = []
+
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        with suppress(AssertionError):  # the client has gone
+            while True:
+                opcode, payload = await read_frame(stream)
+                got.append(opcode)
+                if opcode == PING:
+                    await stream.send_all(frame(PONG, payload))
+
+    async with connector(nursery, play).connect(SECRET):
+        await trio.sleep(9)
+    assert got == [PING, PING, CLOSE]
+    await trio.sleep(60)
+    assert got == [PING, PING, CLOSE]
+
+
 async def test_t7_a_caller_that_gives_up_its_ping_leaves_the_line_whole(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
@@ -522,6 +580,21 @@ async def test_a_peer_that_takes_no_data_ends_the_line_after_the_deadline(
             assert caught.value.cause == "send_timeout"
         assert trio.current_time() - start_s == pytest.approx(SEND_DEADLINE_S)
     assert trio.current_time() - start_s == pytest.approx(SEND_DEADLINE_S), "nothing is left to close politely"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_send_that_did_not_get_through_is_a_loss_and_no_cancellation(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """So a cancelled send is one that was sent, and its frame need not be sent again."""
+
+    async def play(stream: Stream) -> None:
+        await upgrade(stream)
+        await trio.sleep_forever()
+
+    async with connector(nursery, play, pair=trio.testing.lockstep_stream_pair).connect(SECRET) as line:
+        with pytest.raises(ConnectionLostError), trio.move_on_after(SEND_DEADLINE_S / 2):
+            await line.send("x")
     nursery.cancel_scope.cancel()
 
 

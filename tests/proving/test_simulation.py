@@ -4,13 +4,16 @@ import itertools
 from xml.etree import ElementTree as ET
 
 import pytest
+import trio
 
 from pipeline.proving import happenings as hp
 from pipeline.proving.drawing import draw
 from pipeline.proving.invariants import Violation
-from pipeline.proving.nemeses import NEMESES, schedule
-from pipeline.proving.simulation import simulate
-from pipeline.proving.world import Plan, talk
+from pipeline.proving.mute_judge import MUTED
+from pipeline.proving.nemeses import NEMESES, Strike, schedule
+from pipeline.proving.simulated_devices import Utterance
+from pipeline.proving.simulation import play, simulate
+from pipeline.proving.world import Plan, World, talk
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -58,3 +61,37 @@ def test_a_picture_shows_link_talk_frames_and_faults_around_the_failure() -> Non
 
 def test_an_empty_trace_makes_an_empty_picture() -> None:
     assert ET.fromstring(draw([], [])).tag == f"{SVG}svg"  # noqa: S314  our own
+
+
+def test_pings_that_are_left_out_would_have_changed_nothing() -> None:
+    """The simulation asks idle lines that nothing ails only in thought; here every ping goes over the wire."""
+    plan = Plan(
+        seed=4, duration_s=3_600, faults=("black-hole", "suspend", "half_open", "cut"), faults_per_h=8, visits_per_h=8
+    )
+    asked: list[int] = []
+
+    def ask_all(world: World) -> None:
+        async def rest_until(when_s: float) -> None:
+            await trio.sleep_until(when_s)
+            asked.append(1)
+
+        world.rest_until = rest_until
+
+    script = talk(plan)
+    sparing = play(plan, script, schedule(plan, script))
+    asking = play(plan, script, schedule(plan, script), prepare=ask_all)
+    assert len(asked) > 600
+    assert not asking.failures
+    told = ("turns", "reconnects", "faults", "frames", "broken")
+    assert [getattr(asking, name) for name in told] == [getattr(sparing, name) for name in told]
+
+
+def test_a_muted_daemon_says_so_and_hears_nothing_until_it_is_unmuted() -> None:
+    plan = Plan(seed=1, duration_s=120)
+    script = [Utterance(1, 20.0, 21.0), Utterance(2, 40.0, 41.0), Utterance(3, 80.0, 81.0)]
+
+    outcome = play(plan, script, [Strike(35.0, "mute", 25.0, "1")])
+    assert not outcome.failures
+    assert outcome.turns == 2
+    shown = [happening.line for _, happening in outcome.recent if isinstance(happening, hp.Noticed)]
+    assert [MUTED in line for line in shown if '"event":"state"' in line].count(True) == 1

@@ -61,6 +61,7 @@ Fault = (
     | sound.BigFrame
     | turns.FlippedBargeIn
     | turns.FalseStart
+    | turns.MissedSpeech
     | turns.LateTranscription
     | turns.SwappedTranscriptions
     | turns.FailedTranscription

@@ -29,22 +29,30 @@ CANCEL_EVENT_ID: Final = f"{FAULT_EVENT_ID}cancel"
 
 
 class StalledResponse(Fault, frozen=True, kw_only=True, tag="stalled_response"):
-    """`response.created`, then nothing of that response, until it is cancelled, by the client or by speech.
+    """`response.created`, or so much sound, then nothing of that response until it is cancelled, by client or speech.
 
     Client: notices by a watchdog, cancels and tries again.
     """
 
+    after_audio_ms: Milliseconds = 0.0
+
     def said(self, here: Here) -> Effect:
         """Only the beginning passes; the end is kept until somebody asks for it."""
+        passed_ms: dict[str, float] = {}  # of the responses that go on
 
         def stall(event: Json) -> Iterator[Move]:
             kind = event["type"]
-            if not here.strikes_response(event):
+            response_id = here.scene.response_of(event)
+            if response_id is None or not here.strikes_response(event):
                 yield Say(event)
-            elif kind == "response.created":
-                here.kept[event["response"]["id"]] = []
+            elif kind == "response.created" or response_id in passed_ms:
                 yield Say(event)
-                yield _cancel(event["response"]["id"])
+                heard_ms = passed_ms.pop(response_id, 0.0) + (here.scene.delta_ms(event) if kind == SOUND else 0.0)
+                if heard_ms >= self.after_audio_ms:
+                    here.kept[response_id] = []
+                    yield _cancel(response_id)
+                elif kind != DONE:
+                    passed_ms[response_id] = heard_ms
             elif kind == DONE and event["response"]["id"] in here.kept:
                 here.kept[event["response"]["id"]] = [event]
             elif kind == DONE:  # it was asked for before the server had it

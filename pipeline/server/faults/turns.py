@@ -6,7 +6,19 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from pipeline.realtime.events import Json
-from pipeline.server.faults.schema import ClockFault, Effect, Fault, Here, Move, Say, Seconds, nothing, when_said
+from pipeline.server.faults.schema import (
+    Ask,
+    ClockFault,
+    Effect,
+    Fault,
+    Here,
+    Move,
+    Say,
+    Seconds,
+    nothing,
+    when_asked,
+    when_said,
+)
 
 _TRANSCRIPTION: Final = "conversation.item.input_audio_transcription."
 _COMPLETED: Final = f"{_TRANSCRIPTION}completed"
@@ -58,6 +70,23 @@ class FalseStart(ClockFault, frozen=True, kw_only=True, tag="false_start"):
             kind, end_ms = "input_audio_buffer.speech_stopped", start_ms + length_ms
             stopped = {"type": kind, "event_id": here.scene.new_id(), "item_id": item_id, "audio_end_ms": end_ms}
             yield Say(stopped, length_ms / 1_000)
+
+
+class MissedSpeech(Fault, frozen=True, kw_only=True, tag="missed_speech"):
+    """The detector never hears that anybody speaks, as if the microphone gave silence.
+
+    Client: hears by itself that somebody spoke, and takes another session.
+    """
+
+    def asked(self, here: Here) -> Effect:
+        """The sound is taken out."""
+
+        def silence(event: Json) -> Iterable[Move]:
+            audio = str(event.get("audio", ""))
+            sound = audio.rstrip("=")
+            return (Ask({**event, "audio": "A" * len(sound) + audio[len(sound) :]}),)
+
+        return when_asked("input_audio_buffer.append", here, silence)
 
 
 class LateTranscription(Fault, frozen=True, kw_only=True, tag="late_transcription"):

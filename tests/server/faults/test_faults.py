@@ -1,5 +1,6 @@
 """Every fault by itself: what a client gets of it. A fault that nothing here shows fails the last test."""
 
+import base64
 import binascii
 import json
 from base64 import b64decode
@@ -20,6 +21,7 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 SOUND = "response.output_audio.delta"
 ASKED = (
+    "input_audio_buffer.append",
     "session.update",
     "conversation.item.create",
     "input_audio_buffer.commit",
@@ -215,6 +217,23 @@ def test_a_response_stalls_until_it_is_cancelled(probe: Probe, script: Any) -> N
     assert line.server(*(reply := script.reply(2))) == reply
 
 
+def test_a_response_stalls_after_so_much_sound(probe: Probe, script: Any) -> None:
+    line = probe("stalled_response after_audio_ms=400")
+    got = line.server(*script.begin(), *script.deltas(4))
+    assert len(line.sound(got)) == 400 * 48
+    assert [event["type"] for event in line.reached()] == ["response.cancel"]
+    assert line.server(*script.end(status="cancelled", reason="client_cancelled")) == []
+    line.client({"type": "response.cancel"})
+    assert [event["type"] for event in line.got()] == ["response.done"]
+
+
+def test_a_response_too_short_to_stall_ends_well(probe: Probe, script: Any) -> None:
+    line = probe("stalled_response after_audio_ms=60000")
+    assert line.server(*(reply := script.reply(1))) == reply
+    assert line.server(*(reply := script.reply(2))) == reply
+    assert line.reached() == []
+
+
 def test_a_stalled_response_is_cancelled_before_the_server_has_ended_it(probe: Probe, script: Any) -> None:
     line = probe("stalled_response")
     line.server(*script.begin())
@@ -383,6 +402,16 @@ def test_the_detector_starts_for_nothing(probe: Probe) -> None:
     assert [event["type"].rpartition(".")[2] for _, event in stopped] == ["speech_started", "speech_stopped"]
 
 
+@shows("missed_speech")
+def test_the_detector_gets_silence_of_the_same_length(probe: Probe) -> None:
+    line = probe("missed_speech")
+    for sound in (b"\1\2", b"\1\2" * 481):
+        (got,) = line.client({"type": "input_audio_buffer.append", "audio": base64.b64encode(sound).decode()})
+        assert base64.b64decode(got["audio"]) == bytes(len(sound))
+    other = {"type": "input_audio_buffer.commit"}
+    assert line.client(other) == [other]
+
+
 @shows("late_transcription")
 def test_the_words_come_late(probe: Probe, script: Any) -> None:
     line = probe("late_transcription delay_s=4")
@@ -494,7 +523,7 @@ def test_a_fault_that_never_strikes_changes_nothing(probe: Probe, script: Any, f
 def test_the_same_seed_does_the_same(probe: Probe, new_script: Callable[[], Any], fault: str) -> None:
     def run(seed: str) -> tuple[Any, ...]:
         line = probe(f"{fault} probability=0.5", seed=seed)
-        asked = line.client(*({"type": kind} for kind in ASKED))
+        asked = line.client(*({"type": kind, "audio": "////"} for kind in ASKED))
         door, said, rest = line.line.upgrade(), line.server(*new_script().visit()), line.wait(100)
         return door, asked, said, rest, line.line.hears
 
