@@ -50,6 +50,7 @@ class SimulatedMicrophone:
         self._continuous = continuous
         self._unplugged = 0
         self._changed = trio.lowlevel.ParkingLot()
+        self._has_time = False  # the next two blocks may come together; only a card that never rests has use for that
         self._at = 0  # utterances before this one are over
 
     @contextmanager
@@ -81,10 +82,12 @@ class SimulatedMicrophone:
         index = 0
         while True:
             index = self._next_index(index, origin_s, frame_s)
-            start_s = round(origin_s + index * frame_s, 6)
-            await self._hear_until(round(start_s + frame_s, 6))
-            yield self._block(start_s, frame_ms)
-            index += 1
+            behind = index + 1 + self._has_time
+            self._has_time = False
+            await self._hear_until(round(origin_s + behind * frame_s, 6))
+            for each in range(index, behind):
+                yield self._block(round(origin_s + each * frame_s, 6), frame_ms)
+            index = behind
 
     async def _hear_until(self, end_s: float) -> None:
         determinism.at(end_s, self._changed.unpark_all)
@@ -112,7 +115,10 @@ class SimulatedMicrophone:
         self.captured += 1
         pcm = marked(self.captured // NUMBERS_MAX, self.captured % NUMBERS_MAX, frame_ms, speech=speech)
         self._trace.add(hp.Captured(self.captured, heard.number, speech))
-        return InputBlock(pcm, start_s)
+        return InputBlock(pcm, start_s, no_hurry=self._take_time if self._continuous else None)
+
+    def _take_time(self) -> None:
+        self._has_time = True
 
 
 class MarkedVoiceActivity:
