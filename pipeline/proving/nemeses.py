@@ -6,7 +6,7 @@ once. Those that are the service's own come from the local server's catalogue of
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -181,11 +181,10 @@ async def poisoned_session(stage: Stage) -> None:
 
 
 async def vad_stuck_off(stage: Stage) -> None:
-    """The sessions open now hear nobody any more, until they end; new ones do."""
-    deaf = list(stage.world.service.sessions.values())
-    for session in deaf:
-        session.spoil(turns.MissedSpeech())
-    with trio.move_on_after(stage.lasts_s):
+    """The sessions open now hear nobody, for long or until they end; new ones do."""
+    with ExitStack() as spoilt, trio.move_on_after(stage.lasts_s):
+        for session in (deaf := list(stage.world.service.sessions.values())):
+            spoilt.enter_context(session.spoilt(turns.MissedSpeech()))
         for session in deaf:
             await session.ended.wait()
 

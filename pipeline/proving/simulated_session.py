@@ -6,8 +6,8 @@ The engines read the marks of simulated sound and take virtual time; beside that
 import binascii
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -66,6 +66,7 @@ class Session:
         self._outbox, self._unsent = trio.open_memory_channel[Outgoing](OUTBOX)
         self._recognitions: dict[int, trio.CancelScope] = {}
         self._generations: dict[str, trio.CancelScope] = {}
+        self._common_faults: tuple[Fault, ...] = line.faults
         self._own_faults: tuple[Fault, ...] = ()
         self._told = Telling(service.trace, self.wire, service.number_reply)
         self._workers: trio.Nursery | None = None
@@ -102,14 +103,21 @@ class Session:
 
     def use(self, faults: Sequence[Fault]) -> None:
         """These faults are at work from now on, beside those of its own."""
-        self.line.use((*faults, *self._own_faults), trio.current_time())
+        self._common_faults = tuple(faults)
+        self.line.use((*self._common_faults, *self._own_faults), trio.current_time())
         self._move()
 
-    def spoil(self, fault: Fault) -> None:
-        """This fault is at work as long as the session lives."""
-        common = self.line.faults[: len(self.line.faults) - len(self._own_faults)]
+    @contextmanager
+    def spoilt(self, fault: Fault) -> Iterator[None]:
+        """This fault is at work meanwhile, on this session only."""
         self._own_faults += (fault,)
-        self.use(common)
+        self.use(self._common_faults)
+        try:
+            yield
+        finally:
+            self._own_faults = tuple(kept for kept in self._own_faults if kept is not fault)
+            if not self.ended.is_set():
+                self.use(self._common_faults)
 
     # what comes
 

@@ -17,11 +17,15 @@ ROOT = Path(__file__).parents[2]
 MUTANTS = Path(__file__).parent / "mutants"
 
 FOUND_BY = {
-    "block-said-twice": 2,
-    "odd-byte-lost": 10,
-    "retry-after-ignored": 3,
-    "stale-delta-played": 2,
-    "stall-watchdog-asleep": 2,
+    "block-said-twice": 10,
+    "deaf-session-kept": 2,
+    "gap-unnoticed": 23,
+    "idle-line-not-asked": 11,
+    "mute-leaves-the-microphone-open": 2,
+    "poisoned-session-kept": 3,
+    "speech-kept-at-a-mute": 2,
+    "stall-watchdog-asleep": 3,
+    "unconfirmed-sound-not-asked-about": 5,
     "waits-for-ever-for-settings": 2,
 }
 """The first ordinary seed that finds it, if that is not the first of all."""
