@@ -36,15 +36,17 @@ class Network:
     Attributes:
         toxics: what works on every wire.
         on_operation: called with the number of each operation on a stream (dial, send, receive) before it is done.
+        frame_ms: length of a block of the microphone.
         newest: the number of the newest wire that the daemon has got.
     """
 
-    def __init__(self, trace: Trace, accept: Accept, seed: int) -> None:
+    def __init__(self, trace: Trace, accept: Accept, frame_ms: int, seed: int) -> None:
         self.toxics: tuple[Toxic, ...] = ()
         self._refusing = 0
         self._swallowing = 0
         self.on_operation: Callable[[int], None] | None = None
         self.trace = trace
+        self.frame_ms = frame_ms
         self._accept = accept
         self._seed = seed
         self.newest = 0
@@ -366,8 +368,8 @@ class End(trio.abc.Stream):
         if not wire.greeting:
             wire.greeting = data
             return
-        kind, frame = read_frame(data)
-        if frame is not None:
+        kind, sound = read_frame(data, wire.network.frame_ms)
+        for frame in sound:
             wire.network.trace.add(hp.Sent(wire.number, frame))
         if wire.number < wire.network.newest:
             wire.network.trace.add(hp.SentBehind(wire.number, kind))

@@ -14,6 +14,7 @@ import trio
 import trio_websocket
 
 from pipeline.proving import happenings as hp
+from pipeline.proving.client_frames import BLOCK_CHARS_PER_MS
 from pipeline.proving.marks import SHORTEST_BYTES, marked, read
 from pipeline.proving.network import End
 from pipeline.proving.simulated_devices import frame_number
@@ -145,7 +146,7 @@ class Session:
     def _trace_arrival(self, event: ev.ClientEvent) -> None:
         match event:
             case ev.InputAudioBufferAppend(audio=audio):
-                block = self._service.frame_ms * BYTES_PER_MS * 4 // 3  # characters of base64: whole, without padding
+                block = self._service.frame_ms * BLOCK_CHARS_PER_MS
                 for start in range(0, len(audio), block):
                     found = frame_number(first_and_last(audio[start : start + block]))
                     if found is not None:

@@ -113,7 +113,7 @@ class World:
         self.service = SimulatedService(
             self.trace, admission, self.true_wall_s, plan.frame_ms, plan.seed, self.settings.server
         )
-        self.network = Network(self.trace, self.service.accept, plan.seed)
+        self.network = Network(self.trace, self.service.accept, plan.frame_ms, plan.seed)
         self.backend = SimulatedBackend(self.trace, self.network, admission, self.true_wall_s)
         self.rest_until: RestUntil = self.network.rest_until
         self.operator = Operator(self.trace)

@@ -19,7 +19,7 @@ class Rig:
         self.happened: list[hp.Happening] = []
         self.accepted: list[End] = []
         trace = Trace(lambda happening, _now: self.happened.append(happening))
-        self.network = Network(trace, self.accepted.append, seed=1)
+        self.network = Network(trace, self.accepted.append, frame_ms=20, seed=1)
 
     async def dial(self) -> tuple[trio.abc.Stream, End]:
         near = await self.network.open_stream("host", 80)
