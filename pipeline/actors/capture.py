@@ -32,10 +32,10 @@ REOPEN_S: Final = 0.25
 """A device outage is a state, not a crash: the microphone is tried again this often, for ever (design §5)."""
 THRESHOLD: Final = 0.5
 """Probability of speech at which the local detector opens."""
-PAIR_AFTER_S: Final = 1.0
-"""So long after the last speech, a sound card's frames are handed on two at a time: in a quiet room that halves what
-everything behind costs. It delays nothing that matters: from the first sign of speech on, and while a service waits for
-the silence to be long enough, each frame goes at once."""
+QUIET_AFTER_S: Final = 1.0
+"""So long after the last speech, a sound card's frames are handed on some at a time: in a quiet room that takes most of
+what everything behind costs away. It delays nothing that matters: from the first sign of speech on, and while a service
+waits for the silence to be long enough, each frame goes at once."""
 HANGOVER_MS: Final = 500.0
 """Silence after which an utterance is over: as long as the service's, so that both cut where a person pauses."""
 
@@ -97,7 +97,8 @@ class _Microphone:
         self._progress = progress
         self._push_to_talk = push_to_talk
         self._seq = first_seq
-        self._kept: AudioFrame | None = None  # waits for the next one
+        self._kept: list[AudioFrame] = []  # wait for those that come together with them
+        self._together = 1
         self._speech_s = -math.inf  # when the last frame with speech, or of held talk, was captured
         self._epoch = epoch
         self._let_through = not push_to_talk
@@ -173,13 +174,13 @@ class _Microphone:
         talking = self._talking  # once: the key may be released while the frame is on its way
         if speech or (talking and self._push_to_talk):
             self._speech_s = block.captured_s
-        is_quiet = block.captured_s - self._speech_s > PAIR_AFTER_S
+        is_quiet = block.captured_s - self._speech_s > QUIET_AFTER_S
         if talking or self._let_through:
             self._let_through = talking
-            keep = is_quiet and self._kept is None and block.no_hurry is not None
+            keep = is_quiet and len(self._kept) + 1 < self._together
             await self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech, keep=keep)
-        if is_quiet and self._kept is None and block.no_hurry is not None:
-            block.no_hurry()
+        if is_quiet and not self._kept and block.no_hurry is not None:
+            self._together = block.no_hurry()
         if block.speech_end_s is not None:
             await self._activity.send(SpeechEnd(block.speech_end_s))
 
@@ -192,7 +193,7 @@ class _Microphone:
     async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool, keep: bool = False) -> None:
         frame = AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch, speech)
         if keep:
-            self._kept = frame
+            self._kept.append(frame)
         else:
             self._release()
             await self._frames.send(frame)
@@ -200,9 +201,9 @@ class _Microphone:
 
     def _release(self) -> None:
         """Hand on what was kept back; link `mic` drops its oldest, so this never waits."""
-        if self._kept is not None:
-            kept, self._kept = self._kept, None
-            self._frames.send_nowait(kept)
+        kept, self._kept = self._kept, []
+        for frame in kept:
+            self._frames.send_nowait(frame)
 
 
 class _Ear:

@@ -19,7 +19,7 @@ class InputBlock(NamedTuple):
         speech_end_s: a finite input's last speech sample lies in this block, at this host clock; else None.
         far: what left the loudspeaker during that time, as long as `pcm`, for whoever asks before the next block; None
             from a microphone that cannot know.
-        no_hurry: to be called by whoever can wait, before the next block: then the next two may come together. None
+        no_hurry: to be called by whoever can wait, before the next block; tells how many will come together then. None
             from a microphone that saves nothing thereby.
     """
 
@@ -27,7 +27,7 @@ class InputBlock(NamedTuple):
     captured_s: float
     speech_end_s: float | None = None
     far: Callable[[], bytes] | None = None
-    no_hurry: Callable[[], None] | None = None
+    no_hurry: Callable[[], int] | None = None
 
 
 class InputDevice(Protocol):

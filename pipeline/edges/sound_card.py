@@ -18,7 +18,7 @@ from pipeline.core.device_clock import DeviceClock
 from pipeline.dsp.resample import StreamResampler, spread, to_mono
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.resting import serve_until
-from pipeline.edges.sound_card_stream import CardStream, Mark
+from pipeline.edges.sound_card_stream import BLOCK_MS, CardStream, Mark
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
 
@@ -27,6 +27,10 @@ STALE_S: Final = 0.4
 or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
+QUIET_MS: Final = 40
+"""What comes together where there is no hurry while a reply sounds: whoever talks over it is not to wait."""
+IDLE_MS: Final = 100
+"""And while none does: nobody notices how late the first word is heard, only how late the last one is."""
 REQUEST_MS: Final = 40
 """Asked for at once where there is so much: every second callback wakes the loop instead of every one. It costs up to
 a block more of sound that a barge-in can no longer take back, and nothing when a reply begins."""
@@ -110,8 +114,14 @@ class CardMicrophone:
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
                 far = partial(self._system.far_end.take, captured_s, samples)
-                yield InputBlock(pcm, captured_s, far=far, no_hurry=partial(setattr, stream, "wake_after", 2))
+                yield InputBlock(pcm, captured_s, far=far, no_hurry=partial(self._take_time, stream, frame_ms))
             await stream.wait_callback()
+
+    def _take_time(self, stream: CardStream, frame_ms: int) -> int:
+        together_ms = IDLE_MS if self._system.far_end.is_resting else QUIET_MS
+        frames = max(1, together_ms // frame_ms)
+        stream.wake_after = frames * frame_ms // BLOCK_MS
+        return frames
 
 
 class _Ear:

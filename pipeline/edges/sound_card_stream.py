@@ -20,11 +20,9 @@ BLOCK_MS: Final = 20
 LATENCY_S: Final = 0.06
 WATCHDOG_S: Final = 0.4
 """Twenty blocks without one callback: the stream is dead, whatever PortAudio says of it."""
-SLICES: Final = 4
+SLICES: Final = 2
 """Of a patience, each with a deadline of its own. A stall of our own loop, or of all of this process, is no silence of
-the device: it uses up one slice, however long it was, and the device has the others to be heard again."""
-LOOKS: Final = 2
-"""As SLICES, where no callback wakes us and each slice is a wake-up."""
+the device: it uses up one slice, however long it was, and the device has the other to be heard again."""
 FIRST_CALLBACK_S: Final = 1.0
 """A sound server needs 35 to 60 ms to begin, a suspended or wireless device longer."""
 MARKS_MAX: Final = 64
@@ -147,8 +145,8 @@ class CardStream:
     async def watch(self) -> None:
         """Let callbacks that do not wake us pass for a while. Raises as `wait_callback`."""
         index = self._index
-        for _ in range(LOOKS):
-            with trio.move_on_after(WATCHDOG_S / LOOKS):
+        for _ in range(SLICES):
+            with trio.move_on_after(WATCHDOG_S / SLICES):
                 while not self.has_finished:
                     await trio.lowlevel.wait_readable(self._event)
                     os.eventfd_read(self._event)  # a wake-up from before; only the end of the stream writes there now

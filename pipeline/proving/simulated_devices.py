@@ -43,14 +43,17 @@ class SimulatedMicrophone:
 
     name = "simulated microphone"
 
-    def __init__(self, trace: Trace, script: Sequence[Utterance], *, continuous: bool) -> None:
+    def __init__(
+        self, trace: Trace, script: Sequence[Utterance], *, continuous: bool, is_idle: Callable[[], bool]
+    ) -> None:
         self.captured = 0
         self._trace = trace
         self._script = script
         self._continuous = continuous
+        self._is_idle = is_idle  # no reply sounds
         self._unplugged = 0
         self._changed = trio.lowlevel.ParkingLot()
-        self._has_time = False  # the next two blocks may come together; only a card that never rests has use for that
+        self._together = 1  # so many blocks come at once
         self._at = 0  # utterances before this one are over
 
     @contextmanager
@@ -82,8 +85,8 @@ class SimulatedMicrophone:
         index = 0
         while True:
             index = self._next_index(index, origin_s, frame_s)
-            behind = index + 1 + self._has_time
-            self._has_time = False
+            behind = index + self._together
+            self._together = 1
             await self._hear_until(round(origin_s + behind * frame_s, 6))
             for each in range(index, behind):
                 yield self._block(round(origin_s + each * frame_s, 6), frame_ms)
@@ -117,8 +120,10 @@ class SimulatedMicrophone:
         self._trace.add(hp.Captured(self.captured, heard.number, speech))
         return InputBlock(pcm, start_s, no_hurry=self._take_time if self._continuous else None)
 
-    def _take_time(self) -> None:
-        self._has_time = True
+    def _take_time(self) -> int:
+        """As a sound card (`edges/sound_card`)."""
+        self._together = 5 if self._is_idle() else 2
+        return self._together
 
 
 class MarkedVoiceActivity:
@@ -145,6 +150,7 @@ class SimulatedLoudspeaker:
     name = "simulated loudspeaker"
 
     def __init__(self, trace: Trace) -> None:
+        self.is_resting = False
         self._trace = trace
         self._unplugged = 0
         self._changed = trio.lowlevel.ParkingLot()
@@ -218,7 +224,11 @@ class _OpenLoudspeaker:
 
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """Let time pass."""
-        await serve_until(until, self._device.stay)
+        self._device.is_resting = True
+        try:
+            await serve_until(until, self._device.stay)
+        finally:
+            self._device.is_resting = False
 
     async def write(self, pcm: bytes | None) -> None:
         """Take the answer."""

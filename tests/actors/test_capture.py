@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pipeline.actors.capture import PAIR_AFTER_S, capture
+from pipeline.actors.capture import QUIET_AFTER_S, capture
 from pipeline.dsp.voice_activity import Detector, level
 from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.pacing import Sound, silence
@@ -310,8 +310,9 @@ async def test_a_recording_that_has_played_out_is_not_played_again(
 class UnhurriedMicrophone(SyntheticMicrophone):
     """Can wait, as a sound card can, and notes on which of its blocks it was told that it may."""
 
-    def __init__(self, sounds: Iterable[Sound]) -> None:
+    def __init__(self, sounds: Iterable[Sound], together: int = 3) -> None:
         super().__init__(sounds)
+        self._together = together
         self.given = 0
         self.unhurried: list[int] = []
 
@@ -320,13 +321,17 @@ class UnhurriedMicrophone(SyntheticMicrophone):
         async def hurried(blocks: AsyncIterator[InputBlock]) -> AsyncGenerator[InputBlock, None]:
             async for block in blocks:
                 self.given += 1
-                yield block._replace(no_hurry=partial(self.unhurried.append, self.given))
+                yield block._replace(no_hurry=self._take_time)
 
         async with super().open(frame_ms) as blocks:
             yield hurried(blocks)
 
+    def _take_time(self) -> int:
+        self.unhurried.append(self.given)
+        return self._together
 
-async def test_frames_of_a_quiet_room_travel_two_at_a_time_and_speech_goes_at_once(
+
+async def test_frames_of_a_quiet_room_travel_together_and_speech_goes_at_once(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     microphone = UnhurriedMicrophone([silence(0.21), tone(0.5), silence(3.0)])
@@ -339,14 +344,14 @@ async def test_frames_of_a_quiet_room_travel_two_at_a_time_and_speech_goes_at_on
         assert frame.seq == seq
         delays_ms[seq] = round((trio.current_time() - frame.captured_s) * 1000)
         with_speech += [seq] if frame.speech else []
-    assert [delays_ms[seq] for seq in range(8)] == [40, 20] * 4, "nobody has spoken yet"
+    assert [delays_ms[seq] for seq in range(10)] == [20, *[60, 40, 20] * 3], "nobody has spoken yet"
     quiet_again = next(seq for seq in range(with_speech[0], 180) if delays_ms[seq] != 20)
     assert with_speech[0] * 0.02 < 0.21 + 0.1
-    assert (quiet_again - with_speech[-1]) * 0.02 == pytest.approx(PAIR_AFTER_S, abs=0.021)
-    assert [delays_ms[seq] for seq in range(quiet_again, quiet_again + 8)] == [40, 20] * 4
+    assert (quiet_again - with_speech[-1]) * 0.02 == pytest.approx(QUIET_AFTER_S, abs=0.041)
+    assert [delays_ms[seq] for seq in range(quiet_again, quiet_again + 9)] == [60, 40, 20] * 3
 
 
-async def test_closing_the_device_hands_on_the_frame_that_was_kept_back(
+async def test_closing_the_device_hands_on_the_frames_that_were_kept_back(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
     frames, activity, commands = begin(actors, link, UnhurriedMicrophone([silence(60)]), push_to_talk=False)
@@ -359,8 +364,8 @@ async def test_closing_the_device_hands_on_the_frame_that_was_kept_back(
     assert [frame.seq for frame in taken] == list(range(8))
 
 
-@pytest.mark.parametrize(("push_to_talk", "told"), [(False, [2, 4, 6, 8]), (True, [])])
-async def test_a_microphone_is_told_that_there_is_no_hurry_whenever_a_pair_is_complete(
+@pytest.mark.parametrize(("push_to_talk", "told"), [(False, [1, 4, 7]), (True, [])])
+async def test_a_microphone_is_told_that_there_is_no_hurry_whenever_nothing_is_kept_back(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link, *, push_to_talk: bool, told: list[int]
 ) -> None:
     microphone = UnhurriedMicrophone([silence(60)])

@@ -1,7 +1,7 @@
 """The sound card's microphone and loudspeaker on a scripted PortAudio, in virtual time."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from itertools import pairwise
 
@@ -297,16 +297,34 @@ async def test_a_card_asks_for_two_blocks_at_once_and_takes_one_where_there_is_n
     assert loudspeaker.statistics().starved == 0
 
 
-async def test_a_microphone_that_is_told_there_is_no_hurry_gives_two_blocks_at_once(
-    autojump_clock: trio.testing.MockClock, microphone: CardMicrophone
-) -> None:
-    times = []
+async def unhurried(microphone: CardMicrophone, hurry: Collection[int]) -> list[int]:
+    """The ms between 14 blocks of a microphone that is told with all but some of them that there is no hurry."""
+    times, together = [], 1
     async with microphone.open(20) as stream:
-        for index in range(12):
+        for index in range(14):
             block = await anext(stream)
             times.append(trio.current_time())
+            together -= 1
             assert block.no_hurry is not None
-            if 3 <= index < 9 and index % 2:
-                block.no_hurry()
-    steps = [round((later - earlier) * 1000) for earlier, later in pairwise(times)]
-    assert steps == [20, 20, 20, 40, 0, 40, 0, 40, 0, 20, 20]
+            if index not in hurry and together <= 0:
+                together = block.no_hurry()
+    return [round((later - earlier) * 1000) for earlier, later in pairwise(times)]
+
+
+async def test_a_microphone_that_is_told_there_is_no_hurry_gives_some_blocks_at_once(
+    autojump_clock: trio.testing.MockClock,
+    portaudio: FakeSounddevice,
+    microphone: CardMicrophone,
+    loudspeaker: CardLoudspeaker,
+) -> None:
+    pairs = [20, 20, 40, 0, 40, 0, 40, 0, 40, 0, 20, 20, 20]
+    assert await unhurried(microphone, {0, 1, 10, 11, 12}) == pairs, "who knows whether something sounds"
+    system = portaudio.system()
+    loudspeaker, microphone = CardLoudspeaker(system, "usb"), CardMicrophone(system, "usb")
+    async with playing(loudspeaker, COUNTER):
+        assert await unhurried(microphone, {0, 1, 10, 11, 12}) == pairs, "somebody may want to talk over it"
+    async with loudspeaker.open(20) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(stream.rest, trio.sleep_forever)
+        await trio.sleep(0.1)
+        assert await unhurried(microphone, {0, 11, 12}) == [20, 100, 0, 0, 0, 0, 100, 0, 0, 0, 0, 20, 20]
+        nursery.cancel_scope.cancel()
