@@ -24,6 +24,7 @@ FOUND_BY = {
     "mute-leaves-the-microphone-open": 2,
     "poisoned-session-kept": 3,
     "speech-kept-at-a-mute": 2,
+    "stale-delta-played": 19,
     "stall-watchdog-asleep": 3,
     "unconfirmed-sound-not-asked-about": 5,
     "waits-for-ever-for-settings": 2,
