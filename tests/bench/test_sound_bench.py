@@ -72,6 +72,7 @@ def test_every_mishap_and_every_contestant_is_measured() -> None:
         ("back after server hung 3 s", 500.0, True),
         ("bare: start to first block", None, False),
         ("CPU, streaming both ways", 6.0, True),
+        ("CPU, listening to a quiet room", None, True),
         ("CPU, muted", 3.0, True),
         ("bare: CPU", None, False),
         ("PSS, all processes", 120.0, True),
