@@ -7,7 +7,7 @@ from pipeline.runtime.ports import Receiver, Sender
 from pipeline.vocabulary.errors import ProtocolError
 from pipeline.vocabulary.frames import BYTES_PER_MS, ReplyPacket, SpeechFrame
 
-FRAME_MS: Final = 100
+FRAME_MS: Final = 200
 """Longest frame: the jitter buffer cuts what the loudspeaker wants, and each frame costs two processes a wake-up."""
 
 

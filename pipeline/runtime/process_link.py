@@ -27,9 +27,9 @@ from pipeline.runtime.local_link import LocalReceiver, LocalSender, open_local_l
 from pipeline.runtime.ports import LinkStatistics
 from pipeline.vocabulary.errors import LinkClosedError
 
-WINDOW_MS: Final = 200.0
-"""Sound in flight on one link: ten blocks of 20 ms. Neither process waits for the other's next look, and what grants
-the next half of it wakes the sender ten times a second, not with every block."""
+WINDOW_MS: Final = 400.0
+"""Sound in flight on one link: twenty blocks of 20 ms. Neither process waits for the other's next look, and what grants
+the next half of it wakes the sender five times a second, not with every block."""
 WINDOW_ITEMS: Final = 4
 """Control values in flight on one link, but never more than it may hold: of a gauge one."""
 LONGEST_VALUE_MS: Final = 1_000.0

@@ -83,7 +83,7 @@ class ReplyPacket(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SpeechFrame(msgspec.Struct, frozen=True, array_like=True):
-    """Answered sound ready to play (link `speech`): s16le mono at RATE_HZ, a tenth of a second or what was left."""
+    """Answered sound ready to play (link `speech`): s16le mono at RATE_HZ, a fifth of a second or what was left."""
 
     turn: int
     item_id: str
