@@ -250,12 +250,13 @@ class _Line:
         over, asked_s = trio.Event(), trio.current_time()
         self._pings.start_soon(self._ping, over)  # a task of its own: a caller that leaves must not cut the frame
         while not over.is_set():
-            due_s = max(asked_s, self._stream.alive_s) + patience_s
-            if trio.current_time() >= due_s:
+            with trio.move_on_at(max(asked_s, self._stream.alive_s) + patience_s):
+                await over.wait()
+            for _ in range(2):  # perhaps it was us who stood still: what has come meanwhile is read first
+                await trio.lowlevel.checkpoint()
+            if trio.current_time() >= max(asked_s, self._stream.alive_s) + patience_s and not over.is_set():
                 await self._end(f"{self._shown} does not answer pings", "ping_timeout")
                 break
-            with trio.move_on_at(due_s):
-                await over.wait()
         self._demand_life()
 
     async def close(self, deadline_s: float) -> None:

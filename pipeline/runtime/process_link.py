@@ -10,6 +10,7 @@ is then the end of the stream for the other, at once, and no byte meant for the 
 """
 
 import os
+import select
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -232,6 +233,13 @@ class Trunk:
                 finally:
                     self._floor.unregister(self._tell_floor)
                     nursery.cancel_scope.cancel()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come that was not taken in yet."""
+        look = select.poll()
+        look.register(self._socket.fileno(), select.POLLIN)
+        return bool(look.poll(0))
 
     def report(self, body: bytes, *, can_wait: bool = False) -> None:
         """Tell the other process's runtime something."""

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -198,7 +199,7 @@ class _Life:
             nursery.start_soon(until, gone, Death.CRASH)
             nursery.start_soon(until, trunk.run, Death.CRASH)
             nursery.start_soon(until, self._too_late, Death.LATE)
-            nursery.start_soon(until, self._wedged, Death.WEDGED)
+            nursery.start_soon(until, partial(self._wedged, trunk), Death.WEDGED)
         if death is Death.CRASH:
             with trio.move_on_after(LET_GO_S):
                 await trio.lowlevel.wait_readable(pidfd)
@@ -213,18 +214,23 @@ class _Life:
         if self._ready.is_set():
             await trio.sleep_forever()
 
-    async def _wedged(self) -> None:
-        """Returns when the child has not said for too long that it lives."""
+    async def _wedged(self, trunk: Trunk) -> None:
+        """Returns when the child has not said for too long that it lives.
+
+        What it has said and this process has not read counts for it, however long this process stood still.
+        """
         await self._ready.wait()
         while True:
             heard_s = self._state.beat_s
             await trio.sleep_until(heard_s + BEAT_DEADLINE_S)
-            if self._state.beat_s == heard_s:
-                await trio.sleep(
-                    BEAT_S
-                )  # perhaps it was this process that stood still: what came meanwhile is read first
-                if self._state.beat_s == heard_s:
+            if self._is_silent_since(heard_s, trunk):
+                await trio.sleep(BEAT_S)
+                if self._is_silent_since(heard_s, trunk):
                     return
+            await trio.sleep(BEAT_S / 10)  # to read what there is
+
+    def _is_silent_since(self, heard_s: float, trunk: Trunk) -> bool:
+        return self._state.beat_s == heard_s and not trunk.has_unread
 
     def _take(self, body: bytes) -> None:
         match msgspec.msgpack.decode(body, type=Report):

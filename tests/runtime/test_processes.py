@@ -15,6 +15,7 @@ from pipeline.core.retry import RestartIntensity
 from pipeline.runtime import graph, processes, supervisor
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.links import open_links
+from pipeline.runtime.process_link import Trunk
 from pipeline.runtime.supervisor import Incident
 from pipeline.vocabulary.errors import AudioFileError, CrashLoopError
 from tests.runtime.child_program import ACTORS, LINKS, PLACEMENT
@@ -183,6 +184,18 @@ async def test_an_outage_after_a_life_that_was_well_is_told_again(monkeypatch: p
     async with parent_of("outage") as parent:
         await until(lambda: parent.plans >= 4)
     assert causes(parent).count("outage") >= 3
+
+
+async def test_a_child_that_has_said_what_nobody_has_read_yet_is_not_wedged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(5)
+        with monkeypatch.context() as patch:
+            patch.setattr(Trunk, "has_unread", True)
+            os.kill(parent.state.pid, signal.SIGSTOP)
+            await trio.sleep(2 * processes.BEAT_DEADLINE_S)
+            assert not parent.deaths
+        await parent.until_restarted()
+    assert parent.deaths == [processes.Death.WEDGED]
 
 
 async def test_what_forbids_to_go_on_in_the_child_ends_the_parent_with_its_reason() -> None:
