@@ -42,11 +42,11 @@ class FarEnd:
 
 
 @pytest.fixture
-def far_end(autojump_clock: MockClock, nursery: trio.Nursery) -> FarEnd:
+def far_end(nursery: trio.Nursery) -> FarEnd:
     return FarEnd(nursery)
 
 
-async def test_an_idle_line_is_asked_every_4_s_and_given_up_after_8(far_end: FarEnd) -> None:
+async def test_an_idle_line_is_asked_every_4_s_and_given_up_after_8(autojump_clock: MockClock, far_end: FarEnd) -> None:
     start_s = trio.current_time()
     await trio.sleep(3 * IDLE_S + 0.1)
     assert [round(at_s - start_s) for at_s, _ in far_end.asked] == [4, 8, 12]
@@ -55,7 +55,7 @@ async def test_an_idle_line_is_asked_every_4_s_and_given_up_after_8(far_end: Far
     assert trio.current_time() - died_s <= IDLE_S + IDLE_ANSWER_S
 
 
-async def test_what_comes_by_itself_spares_the_asking(far_end: FarEnd) -> None:
+async def test_what_comes_by_itself_spares_the_asking(autojump_clock: MockClock, far_end: FarEnd) -> None:
     for _ in range(20):
         await trio.sleep(IDLE_S - 0.1)
         far_end.alive_s = trio.current_time()
@@ -63,7 +63,9 @@ async def test_what_comes_by_itself_spares_the_asking(far_end: FarEnd) -> None:
 
 
 @pytest.mark.parametrize("swallows_from_s", [0.0, 0.3, 0.99, 1.01, 5.5])
-async def test_a_line_that_swallows_sound_is_given_up_within_3_s(far_end: FarEnd, swallows_from_s: float) -> None:
+async def test_a_line_that_swallows_sound_is_given_up_within_3_s(
+    autojump_clock: MockClock, far_end: FarEnd, swallows_from_s: float
+) -> None:
     async with trio.open_nursery() as speaking:
         speaking.start_soon(far_end.stream_for, 60.0)
         await trio.sleep(swallows_from_s)
@@ -73,7 +75,9 @@ async def test_a_line_that_swallows_sound_is_given_up_within_3_s(far_end: FarEnd
     assert trio.current_time() - died_s <= UNCONFIRMED_S + ANSWER_S + 0.1
 
 
-async def test_sound_that_begins_while_an_idle_line_is_asked_does_not_wait_for_that_answer(far_end: FarEnd) -> None:
+async def test_sound_that_begins_while_an_idle_line_is_asked_does_not_wait_for_that_answer(
+    autojump_clock: MockClock, far_end: FarEnd
+) -> None:
     far_end.dies_s = trio.current_time()
     await trio.sleep(IDLE_S + 0.1)
     began_s = trio.current_time()
@@ -82,7 +86,7 @@ async def test_sound_that_begins_while_an_idle_line_is_asked_does_not_wait_for_t
     assert trio.current_time() - began_s == pytest.approx(UNCONFIRMED_S + ANSWER_S, abs=0.1)
 
 
-async def test_one_event_is_confirmed_by_one_ping(far_end: FarEnd) -> None:
+async def test_one_event_is_confirmed_by_one_ping(autojump_clock: MockClock, far_end: FarEnd) -> None:
     start_s = trio.current_time()
     far_end.keepalive.sent()
     await trio.sleep(UNCONFIRMED_S + IDLE_S - 0.1)
