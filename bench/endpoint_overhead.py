@@ -109,6 +109,10 @@ class EagerLoudspeaker:
             await self._rung.wait()
         return OutputRequest(samples=self._frame_ms * RATE_HZ // 1000, leaves_s=trio.current_time())
 
+    def cut(self, fade_ms: float) -> float | None:  # noqa: ARG002  one block at a time lies here
+        """Nothing lies ready."""
+        return None
+
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """It rests as a sound card does; playback begins as soon as sound has come."""
         await until()

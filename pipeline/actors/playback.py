@@ -70,19 +70,26 @@ async def _play(
     flushed: Sender[Playout],
     floor: FloorView,
 ) -> None:
-    while True:
-        loudspeaker.obey(commands)
-        if loudspeaker.is_silent:
-            await stream.rest(partial(wait_any, frames, commands))
-        request = await stream.wait_request()
-        loudspeaker.obey(commands)
-        pcm, cuts = loudspeaker.answer(request, floor.value, frames)
-        await stream.write(pcm)
-        for cut in cuts:
-            await flushed.send(cut)
-        report = loudspeaker.report(trio.current_time())
-        if report is not None:
-            await heard.send(report)
+    def cut() -> None:
+        loudspeaker.cut(floor.value, stream)
+
+    floor.register(cut)  # else what lies ready would sound until the loudspeaker asks for more
+    try:
+        while True:
+            loudspeaker.obey(commands)
+            if loudspeaker.is_silent:
+                await stream.rest(partial(wait_any, frames, commands))
+            request = await stream.wait_request()
+            loudspeaker.obey(commands)
+            pcm, cuts = loudspeaker.answer(request, floor.value, frames)
+            await stream.write(pcm)
+            for flushing in cuts:
+                await flushed.send(flushing)
+            report = loudspeaker.report(trio.current_time())
+            if report is not None:
+                await heard.send(report)
+    finally:
+        floor.unregister(cut)
 
 
 class _Loudspeaker:
@@ -96,12 +103,23 @@ class _Loudspeaker:
         self._gain: float | None = None  # nothing sounds before the session has set it: after a restart it first
         self._target_gain = 1.0  # raises the floor above what the loudspeaker was playing before
         self._open: dict[int, SpeechFrame] = {}  # turns that have begun to arrive and not been handed over whole
+        self._whole: SpeechFrame | None = None  # of the turn that was handed over whole last
         self._reported_turn: int | None = None  # the turn whose hearing is not over
+        self._is_audible = False  # and the listener knows it
+        self._silent_from_s: float | None = None  # the device has faded what it had of a turn that was cut
 
     @property
     def is_silent(self) -> bool:
         """Nothing sounds, and nothing that has come is still to sound."""
         return self._gain is not None and not self._open and self._reported_turn is None
+
+    def cut(self, floor: int, stream: OutputStream) -> None:
+        """The floor has risen: let the device take back what lies ready there, if it is stale; the rest `answer` does.
+
+        A floor callback: it must neither wait nor raise.
+        """
+        if self._reported_turn is not None and self._reported_turn < floor and self._silent_from_s is None:
+            self._silent_from_s = stream.cut(self._fade_ms)
 
     def obey(self, commands: Receiver[OutputCommand]) -> None:
         """Take in the commands that have come; the volume moves over one block, without a click."""
@@ -118,18 +136,19 @@ class _Loudspeaker:
         self, request: OutputRequest, floor: int, frames: Receiver[SpeechFrame]
     ) -> tuple[bytes | None, list[Flushed]]:
         """The next block, None for silence, and what the floor has cut off since the last one."""
-        block, cut_turns = self._cut(floor, request.samples) if floor > self._floor else (None, [])
+        silent_from_s, self._silent_from_s = self._silent_from_s, None
+        has_faded = silent_from_s is not None
+        tail, cut_turns = self._cut(floor, request.samples, has_faded=has_faded) if floor > self._floor else (None, [])
         if self._gain is not None:
             self._fill(frames)
-        samples = request.samples
+        block = tail
         if block is None:
-            if self._buffer.ready >= request.blocks * samples:
-                samples *= request.blocks
-            block = self._buffer.take(samples)
+            at_once = min(request.blocks, self._buffer.ready // request.samples) if self._is_audible else 1
+            block = self._buffer.take(request.samples * max(1, at_once))
         pcm = None
         if block is not None:
             pcm = self._hand_over(block, request.leaves_s)
-        end_s = request.leaves_s + samples / RATE_HZ
+        end_s = request.leaves_s + request.samples / RATE_HZ if silent_from_s is None else silent_from_s
         return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
 
     def report(self, now: float) -> Heard | None:
@@ -138,11 +157,13 @@ class _Loudspeaker:
         if turn is not None and turn < self._floor:  # how much of it was heard, its flush has told
             turn = self._reported_turn = None
         if turn is None:
+            self._is_audible = False
             return None
         finished = self._playhead.finished(turn, now)
         audible_s = self._playhead.audible_s(turn)
         if audible_s is not None and audible_s > now:
             audible_s = None
+        self._is_audible = audible_s is not None
         if finished:
             self._reported_turn = None
         position = self._playhead.heard(now)
@@ -159,11 +180,14 @@ class _Loudspeaker:
         except trio.WouldBlock:
             pass
 
-    def _cut(self, floor: int, samples: int) -> tuple[Block | None, list[SpeechFrame]]:
+    def _cut(self, floor: int, samples: int, *, has_faded: bool) -> tuple[Block | None, list[SpeechFrame]]:
         """Throw away what is stale; what sounded fades out over the start of the next block instead of stopping."""
         self._floor = floor
-        tail = self._buffer.flush(floor, min(samples, round(self._fade_ms * RATE_HZ / 1000))).tail
+        fade = 0 if has_faded else min(samples, round(self._fade_ms * RATE_HZ / 1000))
+        tail = self._buffer.flush(floor, fade).tail
         stale = [self._open.pop(turn) for turn in sorted(self._open) if turn < floor]
+        if self._whole is not None and self._whole.turn == self._reported_turn and self._whole.turn < floor:
+            stale.insert(0, self._whole)  # its end has not been heard
         if tail is None:
             return None, stale
         pcm = fade_out(tail.pcm, self._fade_ms).ljust(samples * SAMPLE_BYTES, b"\0")
@@ -177,7 +201,7 @@ class _Loudspeaker:
         self._playhead.played(block, leaves_s, None if is_audible else first_audible_sample(pcm))
         self._reported_turn = block.turn
         if block.ends_turn:
-            self._open.pop(block.turn, None)
+            self._whole = self._open.pop(block.turn, None)
         return pcm
 
     def _flushed(self, first: SpeechFrame, end_s: float) -> Flushed:

@@ -64,7 +64,7 @@ class RingBuffer:
     @property
     def due(self) -> int:
         """How many samples, zeros included, reads hand out before the next one written: its number to the reader."""
-        return self._written + self._underrun_samples
+        return max(self._written, self._position) + self._underrun_samples
 
     def skip(self, position: int) -> None:
         """Leave out what comes before sample number `position`. The reader's thread only; what is past stays past."""
@@ -76,10 +76,20 @@ class RingBuffer:
         view = memoryview(pcm).cast("B")
         samples, odd = divmod(len(view), SAMPLE_BYTES)
         assert not odd, "a block holds whole samples"
-        self._claimed = end = self._written + samples
+        self._claimed = end = max(self._written, self._position) + samples
         kept = min(samples, self._capacity)
         self._store(end - kept, view[(samples - kept) * SAMPLE_BYTES :])
         self._written = end
+
+    def take_back(self, keep: int) -> bytes:
+        """Take out again what was written beyond the next `keep` samples. The writer's thread only; never waits.
+
+        What is kept has to last the reader while this runs; what it reads beyond that nevertheless counts as read.
+        """
+        end = min(self._written, self._position + keep)
+        pcm = self._load(end, self._written - end)
+        self._claimed = self._written = end
+        return pcm
 
     def read(self, samples: int) -> bytes:
         """Take exactly `samples`; zeros, counted, stand for what is missing. The reader's thread only; never waits."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pipeline.vocabulary.control import ActorStatus, DeviceState, DeviceStatus, ProcessStatus, SessionStatus
 from pipeline.vocabulary.signals import CallState
 
-BEAT_AGE_MAX_S = 0.5
-"""Ten beats a second are due; who is silent for longer is about to be replaced."""
+BEAT_AGE_MAX_S = 0.75
+"""Four beats a second are due; who is silent for longer is about to be replaced."""
 
 
 def troubles(

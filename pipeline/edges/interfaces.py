@@ -77,6 +77,14 @@ class OutputStream(Protocol):
         """
         ...
 
+    def cut(self, fade_ms: float) -> float | None:
+        """Take back what was written and has not left: it fades out at once, and the rest is dropped. Never waits.
+
+        Returns:
+            Host clock when silence begins; None where nothing lies ready that could fade: the next block has to.
+        """
+        ...
+
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """Play silence without asking for it, until `until` returns. Raises DeviceError, and what `until` raises."""
         ...

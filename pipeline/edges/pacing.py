@@ -108,6 +108,10 @@ class PacedOutput:
         self._asked = True
         return OutputRequest(samples=len(self._silence) // 2, leaves_s=leaves_s)
 
+    def cut(self, fade_ms: float) -> float | None:  # noqa: ARG002  one block at a time lies here
+        """Nothing lies ready."""
+        return None
+
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """The time line goes on."""
         await answer_with_silence(self, until)

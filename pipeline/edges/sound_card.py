@@ -15,6 +15,9 @@ import msgspec
 import trio
 
 from pipeline.core.device_clock import DeviceClock
+from pipeline.core.ring_buffer import SAMPLE_BYTES
+from pipeline.dsp.fade import ramp
+from pipeline.dsp.pcm16 import to_samples
 from pipeline.dsp.resample import StreamResampler, spread, to_mono
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.resting import serve_until
@@ -27,13 +30,13 @@ STALE_S: Final = 0.4
 or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
-QUIET_MS: Final = 40
+QUIET_MS: Final = 60
 """What comes together where there is no hurry while a reply sounds: whoever talks over it is not to wait."""
 IDLE_MS: Final = 100
 """And while none does: nobody notices how late the first word is heard, only how late the last one is."""
-REQUEST_MS: Final = 40
-"""Asked for at once where there is so much: every second callback wakes the loop instead of every one. It costs up to
-a block more of sound that a barge-in can no longer take back, and nothing when a reply begins."""
+REQUEST_MS: Final = 100
+"""Asked for at once where there is so much: every fifth callback wakes the loop instead of every one. A barge-in takes
+it back."""
 MARGIN_MS: Final = 2
 """Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
 
@@ -272,6 +275,20 @@ class _Mouth:
         sound = self._resampler.process_silence(self._samples) if pcm is None else self._resampler.process(pcm)
         self._stream.ring.write(spread(sound, self._stream.channels))
         await trio.lowlevel.checkpoint()
+
+    def cut(self, fade_ms: float) -> float | None:
+        """As OutputStream: all but the block that the card may be fetching just now."""
+        stream, channels = self._stream, self._stream.channels
+        taken = stream.ring.take_back(stream.block * channels)
+        fade_bytes = round(fade_ms * stream.rate_hz / 1000) * channels * SAMPLE_BYTES
+        if not fade_bytes or len(taken) < fade_bytes:
+            stream.ring.write(taken)
+            return None
+        one_of_them = to_samples(taken[:fade_bytes])[::channels]  # all channels play the same
+        stream.ring.write(spread(ramp(one_of_them.tobytes(), 1.0, 0.0), channels))
+        self._resampler.flush()  # what it remembers was never heard
+        self.settle()
+        return self.clock.at(stream.ring.due / channels)
 
     def settle(self) -> None:
         """Bring the clock up to the last callback."""

@@ -124,6 +124,10 @@ class _Requests:
         self._waiting -= 1
         return OutputRequest(REQUEST_MS * RATE_HZ // 1000, self._leaves_s)
 
+    def cut(self, fade_ms: float) -> float | None:  # noqa: ARG002  one block at a time lies here
+        """Nothing lies ready."""
+        return None
+
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """The other side goes on asking."""
         await answer_with_silence(self, until)

@@ -4,7 +4,7 @@
 parameters are settings and edges.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -96,6 +96,14 @@ class FloorView(Protocol):
     @property
     def value(self) -> int:
         """The floor now; it only rises."""
+        ...
+
+    def register(self, purge: Callable[[], None]) -> None:
+        """Have `purge` called at once after every raise; it must neither wait nor raise."""
+        ...
+
+    def unregister(self, purge: Callable[[], None]) -> None:
+        """No longer call `purge`."""
         ...
 
     async def wait_above(self, turn: int) -> int:

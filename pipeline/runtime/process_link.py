@@ -14,6 +14,7 @@ import select
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -32,7 +33,10 @@ WINDOW_MS: Final = 400.0
 """Sound in flight on one link: twenty blocks of 20 ms. Neither process waits for the other's next look, and what grants
 the next half of it wakes the sender five times a second, not with every block."""
 WINDOW_ITEMS: Final = 4
-"""Control values in flight on one link, but never more than it may hold: of a gauge one."""
+"""Control values in flight on one link, but never more than it may hold ..."""
+WINDOW_GAUGE: Final = 10
+"""... except of a gauge: each of its values is worth nothing once the next has come, and asking for them one by one
+woke both processes as often as the gauge moved."""
 LONGEST_VALUE_MS: Final = 1_000.0
 """Largest single value that crosses; a window is exceeded by at most one value."""
 FLUSH_S: Final = 0.2
@@ -40,7 +44,7 @@ FLUSH_S: Final = 0.2
 MAX_MESSAGE_BYTES: Final = 128 * 1024
 """A second of PCM is 48 kB; the kernel refuses packets over about 200 kB."""
 
-LINGER_S: Final = 0.05
+LINGER_S: Final = 0.1
 """What can wait waits so long for something that cannot, and travels with it: each packet wakes the other process, and
 that costs more than what is in it."""
 PACKET_BYTES: Final = 8 * 1024
@@ -69,6 +73,8 @@ class CrossingLink(NamedTuple):
     @property
     def window(self) -> float:
         """How much may be in flight, in the link's unit."""
+        if self.spec.overflow is Overflow.LATEST:
+            return WINDOW_GAUGE
         return WINDOW_MS if self.spec.hold.unit == "ms" else min(WINDOW_ITEMS, self.spec.hold.amount)
 
     @property
@@ -105,11 +111,16 @@ class Outlet:
         while True:
             while self._in_flight >= self.link.window:
                 await self._granted.park()
-            value = await self._receiver.receive()
-            size = self.link.spec.hold.size_of(value)
-            self._in_flight += size
-            self._values_in_flight.append(size)
-            trunk.post(Kind.VALUE, self.link.number, size, self._encode(value), can_wait=self.link.can_wait)
+            self._post(trunk, await self._receiver.receive())
+            with suppress(trio.WouldBlock):  # what has queued up behind it travels in the same packet
+                while self._in_flight < self.link.window:
+                    self._post(trunk, self._receiver.receive_nowait())
+
+    def _post(self, trunk: "Trunk", value: Any) -> None:
+        size = self.link.spec.hold.size_of(value)
+        self._in_flight += size
+        self._values_in_flight.append(size)
+        trunk.post(Kind.VALUE, self.link.number, size, self._encode(value), can_wait=self.link.can_wait)
 
     def grant(self, size: float) -> None:
         """The other side has taken this much."""

@@ -31,8 +31,8 @@ START_DEADLINE_S: Final = 5.0
 
 Sound is not touched before that, so a hung sound server makes nobody late, and a busy machine no crash loop.
 """
-BEAT_DEADLINE_S: Final = 0.5
-"""Five beats missed: whatever it does, it does not serve."""
+BEAT_DEADLINE_S: Final = 0.75
+"""Three beats missed: whatever it does, it does not serve."""
 LET_GO_S: Final = 0.5
 """For a child to end in order, once its parent has let go; then SIGTERM."""
 TERM_S: Final = 0.3
@@ -223,6 +223,8 @@ class _Life:
         while True:
             heard_s = self._state.beat_s
             await trio.sleep_until(heard_s + BEAT_DEADLINE_S)
+            if self._state.beat_s != heard_s:
+                continue
             if self._is_silent_since(heard_s, trunk):
                 await trio.sleep(BEAT_S)
                 if self._is_silent_since(heard_s, trunk):

@@ -18,7 +18,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Child → parent, ten times a second: it lives, and this is how its links and actors stand.
+    """Child → parent, four times a second: it lives, and this is how its links and actors stand.
 
     `idle_s` is how long its actors have not got on with work that never pauses (`Progress`).
     """

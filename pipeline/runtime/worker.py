@@ -27,7 +27,7 @@ from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
 from pipeline.runtime.supervisor import ActorState
 from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, TalkwireError
 
-BEAT_S: Final = 0.1
+BEAT_S: Final = 0.25
 """So often a child says that it lives."""
 OUTAGE_EXIT: Final = 69
 """EX_UNAVAILABLE of sysexits.h: the child ends because the world outside (a sound server) is gone, not for a defect."""

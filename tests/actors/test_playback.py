@@ -158,13 +158,20 @@ async def test_nothing_sounds_before_the_volume_is_set(
     assert tone(1).pcm in rig.played()
 
 
-class CountingLoudspeaker(SimulatedLoudspeaker):
-    """Takes two blocks at once, and notes how often it was left to rest and how much it was given at a time."""
+class DeepLoudspeaker(SimulatedLoudspeaker):
+    """Takes five blocks at once, and notes how often it was left to rest, how much it was given and what it took back.
+
+    Attributes:
+        ready: sound that lies ready in it and leaves block by block.
+        taken_back: in ms.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.rests = 0
         self.answers: list[int] = []
+        self.ready = bytearray()
+        self.taken_back: list[float] = []
 
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
@@ -175,36 +182,93 @@ class CountingLoudspeaker(SimulatedLoudspeaker):
                 await stream.rest(until)
 
             async def wait_request() -> OutputRequest:
-                return (await stream.wait_request())._replace(blocks=2)
+                while True:
+                    request = await stream.wait_request()
+                    if not self.ready:
+                        return request._replace(blocks=5)
+                    await stream.write(bytes(self.ready[:960]))
+                    del self.ready[:960]
 
             async def write(pcm: bytes | None) -> None:
-                blocks = [None] if pcm is None else [pcm[at : at + 960] for at in range(0, len(pcm), 960)]
-                self.answers.append(0 if pcm is None else len(blocks))
-                await stream.write(blocks[0])
-                for block in blocks[1:]:
-                    await stream.wait_request()
-                    await stream.write(block)
+                self.answers.append(0 if pcm is None else len(pcm) // 960)
+                await stream.write(None if pcm is None else pcm[:960])
+                self.ready += b"" if pcm is None else pcm[960:]
 
-            yield cast("OutputStream", SimpleNamespace(rest=rest, wait_request=wait_request, write=write))
+            def cut(fade_ms: float) -> float | None:
+                assert fade_ms == 8
+                if not self.ready:
+                    return None
+                self.taken_back.append(len(self.ready) / 48)
+                self.ready.clear()
+                return self.heard[-1].leaves_s + 0.02
+
+            yield cast("OutputStream", SimpleNamespace(rest=rest, wait_request=wait_request, write=write, cut=cut))
 
 
-async def test_two_blocks_are_given_at_once_where_there_are_two(
+async def test_several_blocks_are_given_at_once_as_soon_as_the_reply_is_known_to_be_heard(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
 ) -> None:
-    loudspeaker = CountingLoudspeaker()
+    loudspeaker = DeepLoudspeaker()
     rig = Rig(actors, link, floor, loudspeaker)
-    pcm = counter_signal(0.5).pcm  # 25 blocks
+    pcm = tone(0.5).pcm  # 25 blocks
     rig.says(pcm, ends_turn=True)
     await trio.sleep(1)
     assert pcm in rig.played()
-    assert [blocks for blocks in loudspeaker.answers if blocks] == [2] * 12 + [1]
+    given = [blocks for blocks in loudspeaker.answers if blocks]
+    assert given[0] == 1
+    assert sum(given) == 25
+    assert max(given) == 5
+    assert len(given) <= 9
     assert rig.reports(rig.heard)[-1] == Heard(1, "a1", 0, 500.0, True, ANY)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+async def test_what_lies_ready_at_the_device_is_taken_back_at_once(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor, *, is_whole: bool
+) -> None:
+    """Also of a reply that was handed over to its end: what of it was heard is told like any other."""
+    loudspeaker = DeepLoudspeaker()
+    rig = Rig(actors, link, floor, loudspeaker)
+    rig.says(tone(0.3 if is_whole else 3).pcm, ends_turn=is_whole)
+    for _ in range(1000):
+        await trio.sleep(0.001)
+        if loudspeaker.ready and (sum(loudspeaker.answers) == 15 or not is_whole):
+            break
+    ready = len(loudspeaker.ready)
+    floor.raise_to(2)
+    assert loudspeaker.taken_back == [ready / 48], "before anybody else has run"
+    floor.raise_to(3)
+    played_ms = sum(len(block.pcm) for block in loudspeaker.heard if any(block.pcm)) / 48
+    await trio.sleep(0.1)
+    assert len(loudspeaker.taken_back) == 1
+    [flushed] = rig.reports(rig.flushed)
+    assert flushed == Flushed(1, "a1", 0, flushed.heard_ms)
+    assert flushed.heard_ms == pytest.approx(played_ms, abs=1)
+    pcm = counter_signal(0.2).pcm
+    rig.says(pcm, turn=3, item="a3", ends_turn=True)
+    await trio.sleep(1)
+    assert pcm in rig.played()
+    assert rig.reports(rig.heard)[-1] == Heard(3, "a3", 0, 200.0, True, ANY)
+
+
+async def test_a_floor_takes_back_nothing_of_a_turn_that_is_still_wanted(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    loudspeaker = DeepLoudspeaker()
+    rig = Rig(actors, link, floor, loudspeaker)
+    pcm = tone(1).pcm
+    rig.says(pcm, turn=2, ends_turn=True)
+    await trio.sleep(0.5)
+    floor.raise_to(2)
+    await trio.sleep(1)
+    assert loudspeaker.taken_back == []
+    assert pcm in rig.played()
 
 
 async def test_the_loudspeaker_rests_while_there_is_nothing_to_say_also_after_a_cut(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
 ) -> None:
-    loudspeaker = CountingLoudspeaker()
+    loudspeaker = DeepLoudspeaker()
     rig = Rig(actors, link, floor, loudspeaker)
     await trio.sleep(1)
     assert loudspeaker.rests == 1

@@ -141,3 +141,38 @@ def test_samples_have_numbers_that_reading_skipping_and_overwriting_respect() ->
     assert ring.read(1) == count_up(16, 1)
     statistics = ring.statistics()
     assert statistics.written == statistics.read + statistics.overwritten + statistics.held
+
+
+def test_what_is_taken_back_was_never_written_and_its_numbers_are_given_again() -> None:
+    ring = RingBuffer(10)
+    ring.write(count_up(0, 9))
+    ring.read(2)
+    assert ring.take_back(3) == count_up(5, 4)
+    assert (ring.held, ring.due) == (3, 5)
+    assert ring.take_back(3) == b"", "there is no more than that"
+    ring.write(count_up(100, 2))
+    assert ring.read(6) == count_up(2, 3) + count_up(100, 2) + bytes(2)
+    statistics = ring.statistics()
+    assert (statistics.written, statistics.read, statistics.overwritten) == (7, 7, 0)
+
+
+def test_what_a_reader_has_read_meanwhile_cannot_be_taken_back() -> None:
+    class LateRing(RingBuffer):
+        """Its reader comes between the two halves of `take_back`."""
+
+        taking = False
+
+        def _load(self, position: int, samples: int) -> bytes:
+            if self.taking:
+                self.taking = False
+                self.read(6)
+            return super()._load(position, samples)
+
+    ring = LateRing(10)
+    ring.write(count_up(0, 9))
+    ring.taking = True
+    ring.take_back(2)
+    assert (ring.position, ring.held, ring.due) == (6, 0, 6)
+    ring.write(count_up(50, 3))
+    assert ring.read(3) == count_up(50, 3), "what follows is not taken for read"
+    assert ring.due == 9

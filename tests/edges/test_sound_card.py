@@ -275,7 +275,7 @@ async def test_a_card_that_goes_or_hangs_while_it_rests_is_noticed(
     assert await rest(lambda card: setattr(card, "holds_its_breath", True)) == -1.0
 
 
-async def test_a_card_asks_for_two_blocks_at_once_and_takes_one_where_there_is_no_more(
+async def test_a_card_asks_for_several_blocks_at_once_and_takes_fewer_where_there_is_no_more(
     autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
 ) -> None:
     said, asked = 0, 0
@@ -283,18 +283,62 @@ async def test_a_card_asks_for_two_blocks_at_once_and_takes_one_where_there_is_n
     async with loudspeaker.open(20) as stream:
         while said < len(COUNTER) // 2:
             request = await stream.wait_request()
-            assert request.blocks == 2
-            size = 960 if asked % 5 == 4 else 1920
+            assert request.blocks == 5
+            size = 960 * (1, 5, 2)[asked % 3]
             await stream.write(COUNTER[said : said + size])
             said += size
             asked += 1
-        await trio.sleep(0.1)
-    assert asked < 0.6 * said / 960
+        await trio.sleep(0.3)
+    assert asked < 0.4 * said / 960
     heard = bytes(portaudio.streams[0].played)
     start = heard.index(COUNTER[:960])
     assert heard[start : start + said] == COUNTER[:said]
-    assert trio.current_time() - began_s == pytest.approx(said / 48_000 + 0.2, abs=0.15)
+    assert trio.current_time() - began_s == pytest.approx(said / 48_000 + 0.4, abs=0.15)
     assert loudspeaker.statistics().starved == 0
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(24_000, 1), (48_000, 2), (44_100, 1)])
+@pytest.mark.parametrize("after_s", [0.005, 0.025, 0.065])
+async def test_what_lies_ready_is_taken_back_and_fades(
+    autojump_clock: trio.testing.MockClock,
+    card: FakeCard,
+    portaudio: FakeSounddevice,
+    rate_hz: int,
+    channels: int,
+    after_s: float,
+) -> None:
+    card.rates, card.outputs = (rate_hz,), channels
+    async with CardLoudspeaker(portaudio.system(), "usb").open(20) as stream:
+        await stream.wait_request()
+        await stream.write(to_pcm(np.full(2_400, 10_000.0)))
+        await trio.sleep(after_s)
+        cut_s = trio.current_time()
+        silent_s = stream.cut(8)
+        assert silent_s is not None
+        (opened,) = portaudio.streams
+        await trio.sleep(0.3)
+        heard = to_samples(bytes(opened.played))[::channels].astype(float)
+        began_s = 0.02 + PLAYBACK_DELAY_S  # when the first sample of all left
+        sounding = np.flatnonzero(heard)
+        assert sounding[-1] / rate_hz + began_s == pytest.approx(silent_s, abs=0.002)
+        assert silent_s - cut_s <= 0.02 + 0.02 + 0.008 + PLAYBACK_DELAY_S, "a block is fetched, one stays, and the fade"
+        tail = heard[sounding[-1] - round(0.012 * rate_hz) : sounding[-1] + 1]
+        assert tail[0] == pytest.approx(10_000, rel=0.02)
+        assert np.abs(np.diff(tail)).max() < 10_000 * 0.02 * 24_000 / rate_hz + 150, "no click"
+        assert stream.cut(8) is None, "nothing is left"
+        request = await stream.wait_request()
+        await stream.write(COUNTER[: 2 * request.samples])
+
+
+async def test_what_is_too_short_to_fade_is_left(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        await stream.wait_request()
+        await stream.write(COUNTER[:960])
+        assert stream.cut(8) is None
+        await trio.sleep(0.1)
+    assert COUNTER[:960] in bytes(portaudio.streams[0].played)
 
 
 async def unhurried(microphone: CardMicrophone, hurry: Collection[int]) -> list[int]:
@@ -317,12 +361,12 @@ async def test_a_microphone_that_is_told_there_is_no_hurry_gives_some_blocks_at_
     microphone: CardMicrophone,
     loudspeaker: CardLoudspeaker,
 ) -> None:
-    pairs = [20, 20, 40, 0, 40, 0, 40, 0, 40, 0, 20, 20, 20]
-    assert await unhurried(microphone, {0, 1, 10, 11, 12}) == pairs, "who knows whether something sounds"
+    threes = [20, 20, 60, 0, 0, 60, 0, 0, 60, 0, 0, 20, 20]
+    assert await unhurried(microphone, {0, 1, 11, 12}) == threes, "who knows whether something sounds"
     system = portaudio.system()
     loudspeaker, microphone = CardLoudspeaker(system, "usb"), CardMicrophone(system, "usb")
     async with playing(loudspeaker, COUNTER):
-        assert await unhurried(microphone, {0, 1, 10, 11, 12}) == pairs, "somebody may want to talk over it"
+        assert await unhurried(microphone, {0, 1, 11, 12}) == threes, "somebody may want to talk over it"
     async with loudspeaker.open(20) as stream, trio.open_nursery() as nursery:
         nursery.start_soon(stream.rest, trio.sleep_forever)
         await trio.sleep(0.1)
