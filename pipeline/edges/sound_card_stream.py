@@ -20,6 +20,8 @@ BLOCK_MS: Final = 20
 LATENCY_S: Final = 0.06
 WATCHDOG_S: Final = 0.4
 """Twenty blocks without one callback: the stream is dead, whatever PortAudio says of it."""
+REST_WATCHDOG_S: Final = 1.0
+"""While it rests, and nobody waits for it: each look wakes the machine."""
 SLICES: Final = 2
 """Of a patience, each with a deadline of its own. A stall of our own loop, or of all of this process, is no silence of
 the device: it uses up one slice, however long it was, and the device has the other to be heard again."""
@@ -146,7 +148,7 @@ class CardStream:
         """Let callbacks that do not wake us pass for a while. Raises as `wait_callback`."""
         index = self._index
         for _ in range(SLICES):
-            with trio.move_on_after(WATCHDOG_S / SLICES):
+            with trio.move_on_after(REST_WATCHDOG_S / SLICES):
                 while not self.has_finished:
                     await trio.lowlevel.wait_readable(self._event)
                     os.eventfd_read(self._event)  # a wake-up from before; only the end of the stream writes there now
@@ -154,7 +156,7 @@ class CardStream:
                 raise DeviceError(f"{self.label}: the device is gone")
             if self._index != index:
                 return
-        raise self._hung(WATCHDOG_S)
+        raise self._hung(REST_WATCHDOG_S)
 
     def _hung(self, waited_s: float) -> SoundSystemHungError:
         self.is_sick = True
