@@ -564,15 +564,17 @@ class _Rewound(trio.abc.ReceiveStream):
         await self._stream.aclose()
 
 
+async def say_nothing(stream: Stream) -> None:
+    """A service that takes nothing in, either."""
+    await upgrade(stream)
+    await trio.sleep_forever()
+
+
 async def test_a_peer_that_takes_no_data_ends_the_line_after_the_deadline(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    async def play(stream: Stream) -> None:
-        await upgrade(stream)
-        await trio.sleep_forever()
-
     pair = trio.testing.lockstep_stream_pair
-    async with connector(nursery, play, pair=pair).connect(SECRET) as line:
+    async with connector(nursery, say_nothing, pair=pair).connect(SECRET) as line:
         start_s = trio.current_time()
         for use in (partial(line.send, "x"), line.receive, partial(line.send, "y"), line.ping):
             with pytest.raises(ConnectionLostError) as caught:
@@ -588,11 +590,7 @@ async def test_a_cancelled_send_that_did_not_get_through_is_a_loss_and_no_cancel
 ) -> None:
     """So a cancelled send is one that was sent, and its frame need not be sent again."""
 
-    async def play(stream: Stream) -> None:
-        await upgrade(stream)
-        await trio.sleep_forever()
-
-    async with connector(nursery, play, pair=trio.testing.lockstep_stream_pair).connect(SECRET) as line:
+    async with connector(nursery, say_nothing, pair=trio.testing.lockstep_stream_pair).connect(SECRET) as line:
         with pytest.raises(ConnectionLostError), trio.move_on_after(SEND_DEADLINE_S / 2):
             await line.send("x")
     nursery.cancel_scope.cancel()
