@@ -7,10 +7,12 @@ it is told to be continuous), and the loudspeaker is left alone by playback. It 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 import trio
 
+from pipeline.dsp.fade import ramp
 from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.resting import serve_until
 from pipeline.proving import determinism
@@ -122,7 +124,7 @@ class SimulatedMicrophone:
 
     def _take_time(self) -> int:
         """As a sound card (`edges/sound_card`)."""
-        self._together = 5 if self._is_idle() else 2
+        self._together = 5 if self._is_idle() else 3
         return self._together
 
 
@@ -171,9 +173,11 @@ class SimulatedLoudspeaker:
         await trio.lowlevel.checkpoint()
         self.demand()
         self._trace.add(hp.LoudspeakerOpened())
+        opened = _OpenLoudspeaker(self, frame_ms)
         try:
-            yield _OpenLoudspeaker(self, frame_ms)
+            yield opened
         finally:
+            opened.close()
             self._trace.add(hp.LoudspeakerClosed())
 
     async def stay(self) -> None:
@@ -194,6 +198,11 @@ class SimulatedLoudspeaker:
         if self._unplugged:
             raise DeviceError("the simulated loudspeaker is gone")
 
+    @property
+    def is_plugged(self) -> bool:
+        """The device is there."""
+        return not self._unplugged
+
     def play(self, pcm: bytes) -> None:
         """Trace a block that sounds."""
         try:
@@ -205,26 +214,36 @@ class SimulatedLoudspeaker:
 
 
 class _OpenLoudspeaker:
-    """As OutputStream."""
+    """As OutputStream: takes some blocks at once, as a sound card does; each sounds when its moment has come."""
+
+    TOGETHER = 5
 
     def __init__(self, device: SimulatedLoudspeaker, frame_ms: int) -> None:
         self._device = device
         self._frame_s = frame_ms / 1000
         self._samples = frame_ms * BYTES_PER_MS // 2
         self._start_s = trio.current_time()
-        self._index = 0
+        self._index = 0  # of the newest block asked for
+        self._ready: dict[int, bytes] = {}  # by index
 
     async def wait_request(self) -> OutputRequest:
         """The next block on the grid; those that fell into a rest were silence."""
         now = trio.current_time()
         self._index = max(self._index + 1, math.ceil((now - self._start_s) / self._frame_s))
-        leaves_s = round(self._start_s + self._index * self._frame_s, 6)
+        leaves_s = self._leaves_s(self._index)
         await self._device.wait_until(leaves_s)
-        return OutputRequest(self._samples, leaves_s)
+        return OutputRequest(self._samples, leaves_s, self.TOGETHER)
 
-    def cut(self, fade_ms: float) -> float | None:  # noqa: ARG002  one block at a time lies here
-        """Nothing lies ready."""
-        return None
+    def cut(self, fade_ms: float) -> float | None:
+        """The block that is to sound next fades; the others are dropped."""
+        fade_bytes = round(fade_ms * BYTES_PER_MS / 2) * 2
+        if not self._ready or not fade_bytes:
+            return None
+        index = min(self._ready)
+        block = self._ready[index]
+        self._ready.clear()
+        self._ready[index] = ramp(block[:fade_bytes], 1.0, 0.0).ljust(len(block), b"\0")
+        return self._leaves_s(index) + fade_ms / 1000
 
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """Let time pass."""
@@ -237,6 +256,25 @@ class _OpenLoudspeaker:
     async def write(self, pcm: bytes | None) -> None:
         """Take the answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if pcm is not None:
-            assert len(pcm) == 2 * self._samples, "a block has as many samples as were asked for"
+        if pcm is None:
+            return
+        size = 2 * self._samples
+        assert size <= len(pcm) <= self.TOGETHER * size, "as many samples as were asked for"
+        assert len(pcm) % size == 0, "whole blocks"
+        self._device.play(pcm[:size])
+        for at in range(size, len(pcm), size):
+            self._index += 1
+            self._ready[self._index] = pcm[at : at + size]
+            determinism.at(self._leaves_s(self._index), partial(self._sound, self._index))
+
+    def close(self) -> None:
+        """What lies ready never sounds."""
+        self._ready.clear()
+
+    def _sound(self, index: int) -> None:
+        pcm = self._ready.pop(index, None)
+        if pcm is not None and self._device.is_plugged:
             self._device.play(pcm)
+
+    def _leaves_s(self, index: int) -> float:
+        return round(self._start_s + index * self._frame_s, 6)
