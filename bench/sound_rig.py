@@ -46,10 +46,10 @@ class Rig:
     @property
     def audio_pid(self) -> int:
         """The process `audio`. Raises BenchError if there is none just now."""
-        for pid in _children(self.pid):
+        for server in _children(self.pid):
             with suppress(OSError):  # it has ended meanwhile
-                if b"pipeline.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return pid
+                if b"pipeline.child" in Path(f"/proc/{server}/cmdline").read_bytes():
+                    return _children(server)[0]
         raise BenchError("the daemon has no process audio")
 
     async def listen(self, output: trio.abc.ReceiveStream) -> None:
@@ -76,7 +76,7 @@ class Rig:
 
     def processes(self) -> list[int]:
         """All processes of the daemon."""
-        return [self.pid, *_children(self.pid)]
+        return [self.pid, *(pid for child in _children(self.pid) for pid in (child, *_children(child)))]
 
 
 @asynccontextmanager

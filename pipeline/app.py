@@ -186,7 +186,7 @@ async def _keep_child(
 
     await processes.supervise(
         processes.ChildSpec(
-            state.name, [sys.executable, "-m", "pipeline.runtime.lifeline", "pipeline.child", state.name]
+            state.name, [sys.executable, "-m", "pipeline.runtime.fork_server", "pipeline.child", state.name]
         ),
         state,
         links,

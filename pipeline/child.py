@@ -1,8 +1,8 @@
 """The process `audio`: microphone and loudspeaker, apart from everything that could make them stutter or hang.
 
-`main` is called by `runtime/lifeline`, with the arguments `audio FD PPID`, which the daemon starts and nobody else. It
-must not import what belongs to the other process (the WebSocket, HTTP), nor the other process what belongs here
-(PortAudio); a test watches both.
+`main` is called by `runtime/fork_server`, with the arguments `audio FD PPID`, whenever the daemon asks for one. It must
+not import what belongs to the other process (the WebSocket, HTTP), nor the other process what belongs here (PortAudio),
+nor anything at its top what must not be forked (PortAudio again, threads); a test watches all three.
 """
 
 import os

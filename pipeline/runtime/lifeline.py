@@ -1,14 +1,11 @@
 """The lifeline of a child process to its parent, held before anything heavy is imported.
 
-`python -m pipeline.runtime.lifeline MODULE ... PPID` runs `main()` of the module with the arguments behind it; whoever
-is killed a moment after it has started a child leaves no orphan that is still loading its libraries.
+Whoever is killed a moment after it has started a child leaves no orphan that is still loading its libraries.
 """
 
 import ctypes
 import os
 import signal
-import sys
-from importlib import import_module
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -21,14 +18,3 @@ def hold_lifeline(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         os._exit(0)
-
-
-def main() -> int:
-    """Be the module that the arguments name."""
-    hold_lifeline(int(sys.argv[-1]))
-    module = sys.argv.pop(1)
-    return int(import_module(module).main())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

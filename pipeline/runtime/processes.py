@@ -1,15 +1,13 @@
 """Life and death of child processes: one_for_one, readiness before "started", heartbeats, the shutdown ladder.
 
-`subprocess.Popen` on the main thread and a pidfd, because trio starts processes in a thread of its own, whose end would
-count as the parent's death for PR_SET_PDEATHSIG.
+A child is forked by its fork server, which is started with the first life and again whenever it is gone.
 """
 
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,6 +17,7 @@ import trio
 
 from pipeline.core.retry import RestartIntensity
 from pipeline.runtime.floor import Floor
+from pipeline.runtime.forks import Forked, ForkServer, ForkServerError
 from pipeline.runtime.links import Links
 from pipeline.runtime.process_link import Trunk
 from pipeline.runtime.reports import Beat, Begin, Ended, Happened, Ready, Report
@@ -46,10 +45,7 @@ OUTAGE_OVER_S: Final = 30.0
 
 
 class ChildSpec(NamedTuple):
-    """A child process: its name in placements, and the command that runs it.
-
-    The command gets two more arguments: the descriptor of its end of the trunk, and the pid of its parent.
-    """
+    """A child process: its name in placements, and the command of the fork server that makes it."""
 
     name: str
     command: Sequence[str]
@@ -120,12 +116,27 @@ async def supervise(
         TalkwireError: with verdict "stop", as an actor of the child raised it.
         CrashLoopError: too many crashes.
     """
+    with closing(ForkServer(spec.command)) as server:
+        await _keep_alive(server, spec, state, links, floor, plan=plan, intensity=intensity, report=report)
+
+
+async def _keep_alive(
+    server: ForkServer,
+    spec: ChildSpec,
+    state: ChildState,
+    links: Links,
+    floor: Floor,
+    *,
+    plan: Callable[[Beat | None, Death | None], bytes],
+    intensity: RestartIntensity,
+    report: Callable[[Incident], None],
+) -> None:
     in_outage = False
     begin = plan(None, None)
     while True:
         life = _Life(spec, state, report)
         began_s = trio.current_time()
-        death = await life.live(links, floor, begin)
+        death = await life.live(server, links, floor, begin)
         state.ended = str(death)
         if life.refusal is not None:
             raise error_from(life.refusal)
@@ -155,14 +166,20 @@ class _Life:
         self._ready = trio.Event()
         self.refusal: Fault | None = None
 
-    async def live(self, links: Links, floor: Floor, plan: bytes) -> Death:
+    async def live(self, server: ForkServer, links: Links, floor: Floor, plan: bytes) -> Death:
         """From start to end; how it died. Cancelled: it is ended by the ladder first."""
         self._state.ready, self._state.beat = False, None
         try:
-            process, pidfd, ours = _start(self._spec.command)
+            with trio.fail_after(START_DEADLINE_S):
+                child, ours = await _start(server)
         except OSError:
             return Death.STARVED
-        self._state.pid = process.pid
+        except ForkServerError:
+            return Death.CRASH
+        except trio.TooSlowError:
+            server.close()
+            return Death.LATE
+        self._state.pid = child.pid
         self._state.started_s = self._state.beat_s = trio.current_time()
         ours.send(msgspec.msgpack.encode(Begin(plan)))
         name = self._spec.name
@@ -176,14 +193,14 @@ class _Life:
         )
         death = Death.TOLD
         try:
-            death = await self._watch(process, pidfd, trunk)
-            return death
+            death = await self._watch(child.pidfd, trunk)
         finally:
-            await _end(process, pidfd, at_once=death in {Death.WEDGED, Death.LATE})
-            os.close(pidfd)
+            with trio.CancelScope(shield=True):
+                exit_code = await _end(server, child, at_once=death in {Death.WEDGED, Death.LATE})
             self._state.pid, self._state.ready = 0, False
+        return Death.OUTAGE if death is Death.CRASH and exit_code == OUTAGE_EXIT else death
 
-    async def _watch(self, process: subprocess.Popen[bytes], pidfd: int, trunk: Trunk) -> Death:
+    async def _watch(self, pidfd: int, trunk: Trunk) -> Death:
         death = Death.CRASH
         async with trio.open_nursery() as nursery:
 
@@ -200,11 +217,6 @@ class _Life:
             nursery.start_soon(until, trunk.run, Death.CRASH)
             nursery.start_soon(until, self._too_late, Death.LATE)
             nursery.start_soon(until, partial(self._wedged, trunk), Death.WEDGED)
-        if death is Death.CRASH:
-            with trio.move_on_after(LET_GO_S):
-                await trio.lowlevel.wait_readable(pidfd)
-            if process.poll() == OUTAGE_EXIT:
-                return Death.OUTAGE
         return death
 
     async def _too_late(self) -> None:
@@ -247,41 +259,32 @@ class _Life:
                 self.refusal = fault
 
 
-def _start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
-    """A process, its pidfd and our end of its trunk; nothing is left of it if that fails. Raises OSError."""
-    with ExitStack() as undo:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+async def _start(server: ForkServer) -> tuple[Forked, socket.socket]:
+    """A child and our end of its trunk; nothing is left of that if it fails. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ExitStack() as undo, theirs:
         undo.callback(ours.close)
-        with theirs:
-            # Our own program, no shell; blocking for some ms, for trio would start it in a thread that does not stay.
-            process = subprocess.Popen(  # noqa: S603
-                [*command, str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,
-            )
-        undo.callback(process.wait)
-        undo.callback(process.kill)
-        pidfd = os.pidfd_open(process.pid)
+        child = await server.fork(theirs)
         undo.pop_all()
-    return process, pidfd, ours
+    return child, ours
 
 
-async def _end(process: subprocess.Popen[bytes], pidfd: int, *, at_once: bool) -> None:
+async def _end(server: ForkServer, child: Forked, *, at_once: bool) -> int:
     """The ladder: the trunk is closed by now, then SIGTERM, then SIGKILL; afterwards there is no such process.
 
-    Bounded, and not cancellable. `at_once` is for what does not listen any more: the last step is the first.
+    Bounded, and not to be cancelled. `at_once` is for what does not listen any more: the last step is the first.
+    Returns its exit code, negative for a signal.
     """
     ladder = ((None, LET_GO_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, None))
-    with trio.CancelScope(shield=True):
-        for number, patience_s in ladder[-1:] if at_once else ladder:
-            if number is not None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
-            with trio.move_on_after(float("inf") if patience_s is None else patience_s):
-                await trio.lowlevel.wait_readable(pidfd)
-                break
-        process.wait()
+    for number, patience_s in ladder[-1:] if at_once else ladder:
+        if number is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+        with trio.move_on_after(float("inf") if patience_s is None else patience_s):
+            await trio.lowlevel.wait_readable(child.pidfd)
+            break
+    os.close(child.pidfd)
+    return await server.reap(child.pid)
 
 
 def _fault(death: Death) -> Fault:

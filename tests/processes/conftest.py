@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -62,10 +63,28 @@ class Talkwire:
         """Processes of its session that live, itself included."""
         return [pid for pid, session, state in _processes() if session == self.process.pid and state not in "ZX"]
 
+    def fork_server(self) -> int | None:
+        """The fork server of its process `audio`, if there is one."""
+        return _child(self.process.pid)
+
+    def audio(self) -> int | None:
+        """Its process `audio`, if there is one."""
+        server = self.fork_server()
+        return None if server is None else _child(server)
+
     def kill(self) -> None:
         for pid in self.family():
             os.kill(pid, signal.SIGKILL)
         self.process.communicate()
+
+
+def _child(parent: int) -> int | None:
+    """A child of this process that belongs to `audio`."""
+    with suppress(OSError):  # one of them has ended meanwhile
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split():
+            if b"pipeline.child" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return int(pid)
+    return None
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,19 +14,6 @@ import pytest
 
 Start = Callable[..., Any]
 WaitUntil = Callable[[Callable[[], bool], float], None]
-
-
-def audio_pid(endpoint: Any) -> int | None:
-    """The pid of its child `audio`, if there is one."""
-    for pid in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (pid / "cmdline").read_bytes().split(b"\0")
-            parent = int(re.search(r"PPid:\t(\d+)", (pid / "status").read_text())[1])  # type: ignore[index]  # always there
-        except (OSError, TypeError):
-            continue
-        if parent == endpoint.process.pid and b"pipeline.child" in command:
-            return int(pid.name)
-    return None
 
 
 def test_each_process_imports_only_what_belongs_to_it() -> None:
@@ -44,15 +30,25 @@ def test_each_process_imports_only_what_belongs_to_it() -> None:
         assert not loaded & refused, module
 
 
+def test_what_the_fork_server_imports_starts_no_thread_and_touches_no_sound(
+    daemon: Start, wait_until: WaitUntil
+) -> None:
+    endpoint = daemon()
+    wait_until(lambda: endpoint.audio() is not None, 20)
+    server = Path("/proc", str(endpoint.fork_server()))
+    assert len(list((server / "task").iterdir())) == 1, "a fork takes no thread along"
+    assert "portaudio" not in (server / "maps").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "wedged"])
 def test_the_call_survives_the_death_of_its_sound(daemon: Start, wait_until: WaitUntil, number: signal.Signals) -> None:
     endpoint = daemon()
     endpoint.until('"event":"timeline"')
-    before = audio_pid(endpoint)
+    before = endpoint.audio()
     assert before is not None
     os.kill(before, number)
     killed_s = monotonic()
-    wait_until(lambda: audio_pid(endpoint) not in {before, None}, 10)
+    wait_until(lambda: endpoint.audio() not in {before, None}, 10)
     print(f"{number.name}: a new process after {(monotonic() - killed_s) * 1000:.0f} ms")
     endpoint.until('"process audio restarted')
     lines = [endpoint.until('"state":') for _ in range(3)]
@@ -70,8 +66,8 @@ def test_a_crash_loop_of_the_sound_ends_the_daemon_with_70(daemon: Start, wait_u
     endpoint.until('"state":"listening"')
     killed: set[int] = set()
     while len(killed) < 6:
-        wait_until(lambda: audio_pid(endpoint) not in {*killed, None}, 10)
-        pid = audio_pid(endpoint)
+        wait_until(lambda: endpoint.audio() not in {*killed, None}, 10)
+        pid = endpoint.audio()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
@@ -83,30 +79,32 @@ def test_a_crash_loop_of_the_sound_ends_the_daemon_with_70(daemon: Start, wait_u
 def test_no_process_outlives_a_daemon_that_was_killed(daemon: Start, wait_until: WaitUntil) -> None:
     endpoint = daemon()
     endpoint.until('"state":"listening"')
-    child = audio_pid(endpoint)
+    wait_until(lambda: endpoint.audio() is not None, 10)
+    server, child = endpoint.fork_server(), endpoint.audio()
     endpoint.process.kill()
     endpoint.process.wait()
     killed_s = monotonic()
-    wait_until(lambda: not _lives(child), 2)
-    print(f"the child was gone {(monotonic() - killed_s) * 1000:.0f} ms after its parent")
+    wait_until(lambda: not _lives(child) and not _lives(server), 0.3)
+    print(f"its processes were gone {(monotonic() - killed_s) * 1000:.0f} ms after it")
 
 
 def test_a_stop_leaves_nothing_behind_and_releases_the_microphone_at_once(daemon: Start, wait_until: WaitUntil) -> None:
     endpoint = daemon()
     endpoint.until('"state":"user_speaking"')
-    child = audio_pid(endpoint)
+    server, child = endpoint.fork_server(), endpoint.audio()
     endpoint.process.send_signal(signal.SIGINT)
     told_s = monotonic()
     status, _, err = endpoint.end()
     print(f"ended {(monotonic() - told_s) * 1000:.0f} ms after SIGINT")
     assert (status, err) == (130, "")
     assert not _lives(child)
+    assert not _lives(server)
 
 
 def test_one_process_serves_as_well(daemon: Start) -> None:
     endpoint = daemon("--set=runtime.placement=single")
     endpoint.until('"event":"timeline"')
-    assert audio_pid(endpoint) is None
+    assert endpoint.fork_server() is None
     endpoint.process.terminate()
     assert endpoint.end()[0] == 0
 

@@ -189,7 +189,7 @@ def test_a_signal_while_the_programs_load_leaves_nobody(
 def test_not_even_sigkill_leaves_an_orphan(talkwire: Start, wait_until: WaitUntil, tmp_path: Path) -> None:
     demo = talkwire("demo", AWAY, f"--output={tmp_path}")
     demo.until("connecting")
-    wait_until(lambda: len(demo.family()) == 4, 10)  # itself, the backend, the endpoint and the endpoint's `audio`
+    wait_until(lambda: len(demo.family()) == 5, 10)  # itself, the backend, the endpoint, its fork server and `audio`
     demo.process.kill()
     wait_until(lambda: demo.family() == [], 10)
 

@@ -122,12 +122,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-def child_of(endpoint: Any) -> int:
-    """Its process `audio`."""
-    (child,) = set(endpoint.family()) - {endpoint.process.pid}
-    return int(child)
-
-
 def away(*arguments: str) -> list[str]:
     """An endpoint whose service is away: it needs nobody else, and is never done."""
     silent = ["--set=audio.input=none:", "--set=audio.output=none:"]
@@ -157,7 +151,7 @@ def test_a_signal_releases_the_microphone_at_once_and_ends_it_soon(
 def test_a_second_signal_ends_it_at_once(listening_daemon: Start, robot: Robot, wedged: bool) -> None:  # noqa: FBT001 - a parameter
     endpoint = listening_daemon()
     if wedged:
-        os.kill(child_of(endpoint), signal.SIGSTOP)
+        os.kill(endpoint.audio(), signal.SIGSTOP)
     endpoint.process.send_signal(signal.SIGTERM)
     signal.sigtimedwait([], 0.05)
     told_s = monotonic()
@@ -179,7 +173,7 @@ def test_row_54_no_process_keeps_the_microphone_of_a_daemon_that_was_killed(
 ) -> None:
     endpoint = listening_daemon()
     if wedged:
-        os.kill(child_of(endpoint), signal.SIGSTOP)
+        os.kill(endpoint.audio(), signal.SIGSTOP)
     told_s = monotonic()
     endpoint.process.kill()
     wait_until(lambda: not endpoint.family(), 0.3)
@@ -192,7 +186,7 @@ def test_row_54_not_even_a_child_that_is_just_starting_outlives_a_daemon_that_wa
     talkwire: Start, wait_until: WaitUntil, after_s: float
 ) -> None:
     endpoint = talkwire(*away())
-    wait_until(lambda: len(endpoint.family()) == 2, 20)
+    wait_until(lambda: endpoint.fork_server() is not None, 20)
     signal.sigtimedwait([], after_s)
     endpoint.process.kill()
     wait_until(lambda: not endpoint.family(), 0.3)
@@ -315,7 +309,7 @@ def test_row_53_no_sign_of_life_comes_from_a_daemon_of_which_a_part_stands_still
     endpoint = daemon(environ={**manager.environ, "WATCHDOG_USEC": "200000"})
     endpoint.until('"state":"listening"')
     wait_until(lambda: len(manager.since(0, "WATCHDOG=1")) > 5, 10)
-    stopped = endpoint.process.pid if who == "main" else child_of(endpoint)
+    stopped = endpoint.process.pid if who == "main" else endpoint.audio()
     os.kill(stopped, signal.SIGSTOP)
     stopped_s = monotonic()
     if who == "main":
@@ -385,12 +379,12 @@ def test_row_58_without_a_free_descriptor_the_session_lives_and_the_rest_recover
     pid = endpoint.process.pid
     unlimited = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, unlimited[1]))  # what is open stays open; nothing more opens
-    wedged = child_of(endpoint)
+    wedged = endpoint.audio()
     os.kill(wedged, signal.SIGKILL)  # its next life needs descriptors
     signal.sigtimedwait([], 1.5)
     assert endpoint.process.poll() is None
     resource.prlimit(pid, resource.RLIMIT_NOFILE, unlimited)
-    wait_until(lambda: len(endpoint.family()) == 2, 5)
+    wait_until(lambda: endpoint.audio() is not None, 5)
     wait_until(lambda: robot.held, 5)
     endpoint.process.terminate()
     status, out, err = endpoint.end()

@@ -1,4 +1,4 @@
-"""A child process for test_processes: `child_program.py MODE FD PPID`. One actor counts, another adds up."""
+"""A child process for test_processes: run by a fork server as `MODE FD PPID`. One actor counts, another adds up."""
 
 import gc
 import os
@@ -63,7 +63,3 @@ def main() -> int:
     return worker.run(
         "there", int(trunk_fd), int(parent), MAP, lambda _plan, _floor, _progress: {"ticker": {"mode": mode}}
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

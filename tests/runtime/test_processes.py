@@ -20,7 +20,8 @@ from pipeline.runtime.supervisor import Incident
 from pipeline.vocabulary.errors import AudioFileError, CrashLoopError
 from tests.runtime.child_program import ACTORS, LINKS, PLACEMENT
 
-PROGRAM = Path(__file__).with_name("child_program.py")
+ROOT = Path(__file__).parents[2]
+SERVER = [sys.executable, "-m", "pipeline.runtime.fork_server", "tests.runtime.child_program"]
 
 
 class Parent:
@@ -53,7 +54,7 @@ class Parent:
                 )
                 try:
                     await processes.supervise(
-                        processes.ChildSpec("there", [sys.executable, str(PROGRAM), mode]),
+                        processes.ChildSpec("there", [*SERVER, mode]),
                         self.state, links, floor,
                         plan=plan, intensity=intensity, report=self.incidents.append,
                     )  # fmt: skip
@@ -228,7 +229,7 @@ def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> No
     program = tmp_path / "parent.py"
     program.write_text(
         "import sys, trio\n"
-        f"sys.path.insert(0, {str(PROGRAM.parents[2])!r})\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from tests.runtime.test_processes import Parent\n"
         "async def main():\n"
         "    parent = Parent()\n"
