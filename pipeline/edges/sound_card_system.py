@@ -25,6 +25,9 @@ OPEN_DEADLINE_S: Final = 1.5
 """For importing sounddevice, opening and starting: 50 to 400 ms as a rule, for ever when a sound server hangs."""
 CLOSE_DEADLINE_S: Final = 0.5
 """For abort and close: 1 to 5 ms as a rule."""
+SLICE_S: Final = 0.1
+"""Of a deadline; each counts once, however late we come to count it. A machine that was suspended, a process that was
+stopped or starved of the processor is no sound system that hangs, and to be killed for it would help nobody."""
 LOOK_S: Final = 3.0
 """Between two looks for a device that PortAudio's list does not have: a new start of it, or a child process."""
 START_S: Final = 0.2
@@ -147,12 +150,28 @@ class SoundSystem:
             async with self._one_call:
                 if self._hung is not None:
                     raise self._hung
-                with trio.move_on_after(deadline_s):
-                    done: T = await self._in_thread(work, abandon_on_cancel=True)
-                    return done
+                with trio.CancelScope() as patience:
+                    return await self._in_time(work, patience, deadline_s)
                 hung = SoundSystemHungError(f"{what} took longer than {deadline_s:g} s: the sound system hangs")
                 self._hung = hung
         raise hung
+
+    async def _in_time(self, work: Callable[[], T], patience: trio.CancelScope, deadline_s: float) -> T:
+        """The call; `patience` is cancelled when it has had its time, of which a stall of our own is no part."""
+
+        async def count() -> None:
+            for _ in range(round(deadline_s / SLICE_S)):
+                await trio.sleep(SLICE_S)
+            patience.cancel()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(count)
+                done: T = await self._in_thread(work, abandon_on_cancel=True)
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:  # of one: counting cannot fail
+            raise group.exceptions[0] from None
+        return done
 
     # in the thread
 

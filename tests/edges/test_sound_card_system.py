@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -121,6 +122,35 @@ async def test_a_call_that_hangs_is_left_behind_and_told(autojump_clock: trio.te
     with pytest.raises(SoundSystemHungError):
         await keep_asking(CardLoudspeaker(system, "usb"))
     assert trio.current_time() - before_s == pytest.approx(OPEN_DEADLINE_S), "told at once the second time"
+
+
+@pytest.mark.parametrize("stall_s", [0.5, 5.0])
+@pytest.mark.parametrize("at_s", [0.05, 0.85, 1.05])
+async def test_a_stall_of_our_own_is_not_taken_for_a_call_that_hangs(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, at_s: float, stall_s: float
+) -> None:
+    """The call takes 1.1 s of a processor that this process did not have for a while; nor had the call."""
+    module = FakeSounddevice(FakeCard("USB"))
+    nursery.start_soon(module.run)
+
+    async def in_thread(work: Callable[[], object], *, abandon_on_cancel: bool) -> object:
+        for _ in range(11):
+            await trio.sleep(0.1)
+        return await at_once(work, abandon_on_cancel=abandon_on_cancel)
+
+    async def stall() -> None:
+        await trio.sleep(at_s)
+        autojump_clock.jump(stall_s)
+
+    system = SoundSystem(load=lambda: module, in_thread=in_thread, can_open=module.can_open, clock=trio.current_time)
+    nursery.start_soon(stall)
+    async with system.open_stream("usb", "input") as (stream, _):
+        assert not stream.is_sick
+        nursery.start_soon(stall)
+        with pytest.raises(SoundSystemHungError, match="closing device:USB"):  # for that, 0.5 s were enough
+            await system._call(lambda: None, CLOSE_DEADLINE_S, "closing device:USB")
+        stream.is_sick = True  # so nothing is closed
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_close_that_hangs_is_told(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
