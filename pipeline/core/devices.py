@@ -12,6 +12,7 @@ class Devices:
     Attributes:
         muted: the microphone is to stay closed.
         listening: what capture was last told; a capture that starts has been told nothing.
+        has_no_ears: the process of the last capture has ended, and no other has started: nobody takes what it is told.
         microphone, loudspeaker: how they stand.
         detector: the name of the local voice activity detector.
         voice_active: it hears speech.
@@ -21,6 +22,7 @@ class Devices:
     def __init__(self) -> None:
         self.muted = False
         self.listening = False
+        self.has_no_ears = False
         self.microphone = DeviceStatus()
         self.loudspeaker = DeviceStatus()
         self.detector = ""
@@ -35,6 +37,7 @@ class Devices:
 
     def lose(self) -> None:
         """The process that held them has ended: what was to be open is not, until it is told anew that it is."""
+        self.has_no_ears = True
         self.microphone = DeviceStatus(self.microphone.name, DeviceState.GONE if self.listening else DeviceState.CLOSED)
         self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.GONE)
 
@@ -43,6 +46,7 @@ class Devices:
         match signal:
             case sg.InputReady(detector):
                 self.detector = detector
+                self.has_no_ears = False
                 self.listening = self.voice_active = False
                 if self.microphone.state is not DeviceState.GONE:  # else it will be opened again
                     self.microphone = DeviceStatus()

@@ -29,6 +29,9 @@ LAST_WORD_S: Final = 2.0
 """A finite input has ended and nothing happens: so long may the service still find speech in what it was sent."""
 LAST_FRAMES_S: Final = 0.1
 """An answered input has ended: so long its last frames may take through the links and onto the wire."""
+OPEN_AGAIN_S: Final = 0.25
+"""Between two openings of the microphone by hand (unmute, or the talk key). However fast somebody hammers on that, what
+is asked last comes about, closing always at once, and the links to capture and network carry a few words a second."""
 
 SHOWN: Final = {
     Turn.QUIET: sg.CallState.LISTENING,
@@ -85,6 +88,7 @@ class Session:
         self.turn = TurnMachine(
             self._desk, push_to_talk=plan.push_to_talk, first_turn=first_turn, on_stall=self._on_stall
         )
+        self._opened_s = {"unmute": -math.inf, "press": -math.inf}  # by hand, and when last
         self._input_ended_s: float | None = None
         self._shown: sg.CallState | None = None
         self._shown_since_s = 0.0
@@ -131,6 +135,10 @@ class Session:
                     self.turn.miss_voice()
                 case "last_word":
                     self.line.on(ln.On.STOP)
+                case "unmute":
+                    self._unmute()
+                case "press":
+                    self._press()
         return self._settle()
 
     def handle(self, signal: object, now: float) -> list[fx.Effect]:
@@ -239,22 +247,44 @@ class Session:
     def _on_command(self, command: sg.Command) -> None:
         match command:
             case sg.PressTalk():
-                self.turn.press_key(is_live=self.line.is_live and not self._devices.muted)
+                if self._may_open("press"):
+                    self._press()
             case sg.ReleaseTalk():
+                self._desk.drop_timer("press")
                 self.turn.release_key()
-            case sg.Mute() if not self._devices.muted:
-                self._devices.mute()
-                self._desk.tell(ex.Discard(math.inf))  # before the service's buffer is cleared, or more would follow
-                self.turn.drop_speech(is_live=self.line.is_live)
-            case sg.Unmute() if self._devices.muted:
-                self._devices.muted = False
-                self._desk.tell(ex.Discard(self._desk.now))
-            case sg.Mute() | sg.Unmute():
-                pass  # it is
+            case sg.Mute():
+                self._mute()
+            case sg.Unmute():
+                if self._devices.muted and self._may_open("unmute"):
+                    self._unmute()
             case sg.Adopt(settings):
                 self.adopt(settings)
             case sg.Stop():
                 self.line.on(ln.On.STOP)
+
+    def _may_open(self, how: str) -> bool:
+        """Whether somebody may open the microphone now; if not, it is opened as soon as that may be."""
+        wait_s = self._opened_s[how] + OPEN_AGAIN_S - self._desk.now
+        if wait_s > 0:
+            self._desk.set_timer(how, wait_s)
+        return wait_s <= 0
+
+    def _press(self) -> None:
+        if self.turn.press_key(is_live=self.line.is_live and not self._devices.muted):
+            self._opened_s["press"] = self._desk.now
+
+    def _unmute(self) -> None:
+        self._opened_s["unmute"] = self._desk.now
+        self._devices.muted = False
+        self._desk.tell(ex.Discard(self._desk.now))
+
+    def _mute(self) -> None:
+        self._desk.drop_timer("unmute")
+        self._desk.drop_timer("press")
+        if not self._devices.muted:
+            self._devices.mute()
+            self._desk.tell(ex.Discard(math.inf))  # before the service's buffer is cleared, or more would follow
+            self.turn.drop_speech(is_live=self.line.is_live)
 
     def _on_lost(self) -> None:
         self.turn.lose_line()
@@ -275,6 +305,8 @@ class Session:
             self._desk.publish(sg.FinishedNotice(talk.turns_heard, talk.speech_seen, frames))
             self._desk.decide(fx.Finish(self.line.failure))
         effects, self._desk.effects = self._desk.effects, []
+        if self._devices.has_no_ears:  # who comes next is told how things stand then
+            effects = [effect for effect in effects if not isinstance(effect, fx.ToCapture)]
         return effects
 
     def _tell_capture(self) -> None:

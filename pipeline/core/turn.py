@@ -262,15 +262,16 @@ class TurnMachine(Machine[Turn, On]):
         self._cut_reply()
         self.on(On.HEARD_ALL)
 
-    def press_key(self, *, is_live: bool) -> None:
-        """Push-to-talk down: whatever sounds stops, and what is said from now on counts."""
+    def press_key(self, *, is_live: bool) -> bool:
+        """Push-to-talk down: whatever sounds stops, and what is said from now on counts. False if that cannot be."""
         if not self._push_to_talk or self._key_down or not is_live:
-            return
+            return False
         self._key_down = True
         self._speech_end_s = None  # of speech that no key let through
         self.desk.send(ev.InputAudioBufferClear())
         self._start_speech()
         self.desk.decide(fx.ToCapture(sg.Talk(on=True)))
+        return True
 
     def hold_key(self) -> None:
         """Capture has started again: the key is as it was."""

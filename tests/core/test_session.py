@@ -11,7 +11,7 @@ from pipeline.core import turn as tn
 from pipeline.core.devices import Devices
 from pipeline.core.line import DRAIN_S, LINE, SECRETS_REFUSED_MAX, Line, LineMachine
 from pipeline.core.machine import mermaid
-from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, Session, SessionPlan
+from pipeline.core.session import LAST_FRAMES_S, LAST_WORD_S, OPEN_AGAIN_S, Session, SessionPlan
 from pipeline.core.turn import STALL_S, TURN, Turn, TurnMachine
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
@@ -242,6 +242,7 @@ def test_push_to_talk_clears_talks_commits_and_answers() -> None:
     script.committed()
     assert script.sent() == [ev.ResponseCreate()]
     script.response_created(1)
+    script.now += OPEN_AGAIN_S
     script.hears(sg.PressTalk())
     assert ev.ResponseCancel(response_id="r1") in script.sent(), "no detector at the service cancels for us"
     assert fx.RaiseFloor(2) in script.effects
@@ -632,6 +633,61 @@ def test_mute_closes_the_microphone_and_is_shown_once_it_is_closed() -> None:
     assert script.hears(sg.Unmute()) == []
     script.hears(sg.InputOpened("mic"))
     assert script.session.status(script.now).state is sg.CallState.LISTENING
+
+
+def hammer(script: Script, first: sg.Command, second: sg.Command, times: int = 100) -> list[fx.Effect]:
+    """Ask for both by turns, a millisecond apart; the effects."""
+    effects = []
+    for _ in range(times):
+        for command in (first, second):
+            script.now += 0.001
+            effects += script.hears(command)
+    return effects
+
+
+def test_who_hammers_on_mute_closes_the_microphone_at_once_and_opens_it_four_times_a_second() -> None:
+    script = Script().live()
+    script.hears(sg.InputReady("level"))
+    effects = hammer(script, sg.Mute(), sg.Unmute())
+    assert effects.count(fx.ToCapture(sg.Listen(on=False))) == 2, "0.2 s, so it was opened once in between"
+    assert len([each for each in effects if isinstance(each, fx.Tell | fx.ToCapture)]) == 6
+    deadline_s = script.session.deadline()
+    assert script.session.status(script.now).muted, "as long as it is not opened"
+    assert deadline_s is not None
+    assert deadline_s - script.now <= OPEN_AGAIN_S
+    assert fx.ToCapture(sg.Listen(on=True)) in script.waits(deadline_s - script.now)
+    assert not script.session.status(script.now).muted, "what was asked last"
+
+
+def test_who_hammers_and_ends_with_mute_stays_muted() -> None:
+    script = Script().live()
+    script.hears(sg.InputReady("level"))
+    hammer(script, sg.Mute(), sg.Unmute())
+    script.hears(sg.Mute())
+    assert not any(isinstance(each, fx.ToCapture) for each in script.waits(1))
+    assert script.session.status(script.now).muted
+
+
+def test_who_hammers_on_the_talk_key_presses_it_four_times_a_second_and_releases_it_at_once() -> None:
+    script = Script(push_to_talk=True).live()
+    effects = hammer(script, sg.PressTalk(), sg.ReleaseTalk())
+    assert effects.count(fx.ToCapture(sg.Talk(on=True))) == 1
+    assert effects.count(fx.ToCapture(sg.Talk(on=False))) == 1
+    script.hears(sg.PressTalk())
+    assert fx.ToCapture(sg.Talk(on=True)) in script.waits(OPEN_AGAIN_S)
+
+
+def test_a_capture_that_is_dead_is_told_nothing_and_its_successor_how_things_stand() -> None:
+    devices = Devices()
+    script = Script(devices=devices).live()
+    script.hears(sg.InputReady("level"))
+    devices.lose()
+    for _ in range(50):
+        script.now += 1
+        assert not any(
+            isinstance(each, fx.ToCapture) for each in (*script.hears(sg.Mute()), *script.hears(sg.Unmute()))
+        )
+    assert fx.ToCapture(sg.Listen(on=True)) in script.hears(sg.InputReady("level"))
 
 
 def test_what_was_being_said_when_it_was_muted_is_not_answered() -> None:

@@ -142,6 +142,47 @@ def say(runtime: Path, line: str) -> str:
         return answers.readline()
 
 
+def hammer(runtime: Path, ops: list[str], times: int) -> None:
+    """Ask for these by turns as fast as they are answered; whoever is refused and hung up on, calls again."""
+    asked = 0
+    while asked < times:
+        with socket.socket(socket.AF_UNIX) as control, control.makefile() as answers:
+            control.settimeout(20)
+            control.connect(str(runtime / "control.sock"))
+            while asked < times:
+                control.sendall("".join(f'{{"op":"{op}"}}\n' for op in ops).encode())
+                asked += 1
+                if not all("accepted" in answers.readline() for _ in ops):
+                    break
+
+
+def microphone(runtime: Path) -> str:
+    """How it stands now."""
+    return str(json.loads(say(runtime, '{"op":"status"}'))["microphone"]["state"])
+
+
+@pytest.mark.parametrize("placement", ["single", "daemon"])
+def test_hundreds_of_asks_for_mute_and_unmute_end_nothing_and_the_last_one_counts(
+    daemon: Start, runtime: Path, wait_until: Wait, placement: str
+) -> None:
+    endpoint = daemon(at(runtime), f"--set=runtime.placement={placement}")
+    endpoint.until('"event":"voice","active":true')
+    hammer(runtime, ["mute", "unmute"], 300)
+    say(runtime, '{"op":"mute"}')
+    wait_until(lambda: microphone(runtime) == "closed", 5)
+    if placement == "daemon":  # nor while nobody takes what is said to the microphone
+        audio = endpoint.audio()
+        assert audio is not None
+        os.kill(audio, signal.SIGSTOP)
+    hammer(runtime, ["unmute", "mute"], 300)
+    say(runtime, '{"op":"unmute"}')
+    wait_until(lambda: microphone(runtime) == "open", 10)
+    endpoint.process.terminate()
+    status, out, err = endpoint.end()
+    assert (status, err) == (0, "")
+    assert "actor session" not in out
+
+
 def loudspeaker(runtime: Path) -> str:
     """How it stands now."""
     return str(json.loads(say(runtime, '{"op":"status"}'))["loudspeaker"]["state"])
