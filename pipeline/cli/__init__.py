@@ -3,6 +3,7 @@
 A command is imported when it is called, and nothing heavy is imported here: help costs neither trio nor numpy.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -124,7 +125,9 @@ def _call(name: str, arguments: Sequence[str]) -> int:
     from cyclopts import App, CycloptsError
 
     try:
+        gc.disable()  # imports leave nothing to collect, and looking for it takes a tenth of their time
         command = getattr(import_module(f"pipeline.cli.{name}"), name)
+        gc.enable()
         app = App(name=f"talkwire {name}", version_flags=(), help_format="plaintext", suppress_keyboard_interrupt=False)
         app.default(command)
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
