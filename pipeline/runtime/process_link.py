@@ -164,9 +164,16 @@ class Inlet:
         self._trunk: Trunk | None = None
         self._arrived = 0.0
         self._granted = 0.0
+        self._taken = trio.lowlevel.ParkingLot()
 
-    def attach(self, trunk: "Trunk") -> None:
-        """From now on values come over this trunk; what is still queued came over another, which is owed nothing."""
+    async def attach(self, trunk: "Trunk") -> None:
+        """From now on values come over this trunk; what is still queued came over another, which is owed nothing.
+
+        Waits until no more than a window of that is left: lives may be shorter than their values wait to be taken.
+        """
+        self._trunk = None
+        while self.receiver.held > self.link.window:
+            await self._taken.park()
         self._trunk = trunk
         self._granted = self._arrived
 
@@ -187,6 +194,7 @@ class Inlet:
 
     def _grant(self) -> None:
         if self._trunk is None:
+            self._taken.unpark_all()
             return
         taken = self._arrived - self.receiver.held - self._granted
         if taken >= self.link.window / 2:  # whoever waits for less has the other half
@@ -231,7 +239,7 @@ class Trunk:
         """Carry until the other process closes its end or is gone; its values that have come stay receivable."""
         with self._socket:
             for inlet in self._inlets.values():
-                inlet.attach(self)
+                await inlet.attach(self)
             async with trio.open_nursery() as nursery:
                 if self._leads:
                     self._tell_floor()

@@ -87,6 +87,25 @@ async def test_of_many_lives_nothing_is_repeated_and_every_loss_is_counted(seed:
     assert sent - len(received) - lost <= 30 * link.window, "at most a window on its way at each death"
 
 
+async def test_short_lives_do_not_fill_a_link_that_nobody_takes_from() -> None:
+    link, floor = crossing(), Floor()
+    inlet = Inlet(link, floor)
+    with trio.fail_after(5):
+        for life in range(4):
+            outlet = Outlet(link, Floor())
+            for number in range(8):
+                outlet.sender.send_nowait(8 * life + number)
+            async with trio.open_nursery() as nursery:
+                near, far = trunks(outlet, inlet, Floor(), floor)
+                nursery.start_soon(near.run)
+                nursery.start_soon(far.run)
+                await wait_all_tasks_blocked(0.01)
+                if life == 3:
+                    received = [await inlet.receiver.receive() for _ in range(16)]
+                nursery.cancel_scope.cancel()
+    assert received == [0, 1, 2, 3, 8, 9, 10, 11, *range(24, 32)]
+
+
 async def test_a_trunk_ends_when_the_other_process_does() -> None:
     link, floor = crossing(), Floor()
     near, far = trunks(Outlet(link, floor), Inlet(link, Floor()), floor, Floor())
