@@ -1,24 +1,17 @@
-"""What the daemon writes on a wire, read off the bytes: which kind of WebSocket frame, and which blocks of sound in it.
+"""What the daemon writes on a wire, read off the bytes: which kind of WebSocket frame, and which frames of sound in it.
 
-A client masks its frames (RFC 6455 §5.3), so the little that is looked at is unmasked first.
+A client masks its frames (RFC 6455 §5.3), so they are unmasked first.
 """
 
-import binascii
 from typing import Final, NamedTuple
 
-from pipeline.proving.simulated_devices import frame_number
+from pipeline.proving.microphone_frames import Run, read_message
 from pipeline.realtime.codec import encode_append
-from pipeline.vocabulary.frames import BYTES_PER_MS
 
 OPCODES: Final = {0x0: "more", 0x1: "text", 0x2: "binary", 0x8: "close", 0x9: "ping", 0xA: "pong"}
 
-_BEGINS: Final = encode_append(b"").encode().removesuffix(b'"}')
-"""Of a message that carries sound, up to the sound."""
-_MARK_CHARS: Final = 24
-"""Of base64, which hold the mark at the beginning of a block."""
-_HEAD: Final = len(_BEGINS) + _MARK_CHARS
-BLOCK_CHARS_PER_MS: Final = BYTES_PER_MS * 4 // 3
-"""Base64 of a block of whole ms needs no padding, so blocks that share a message stay apart in it."""
+_BEGINS, _ENDS = encode_append(b"").encode().split(b'""')
+"""Of a message that carries sound, what stands around it: all but its quotes."""
 
 
 class ClientFrame(NamedTuple):
@@ -26,28 +19,27 @@ class ClientFrame(NamedTuple):
 
     Attributes:
         kind: by its opcode; empty if it is no frame.
-        sound: numbers of the blocks of the microphone that it carries.
+        sound: the frames of the microphone that it carries.
     """
 
     kind: str
-    sound: tuple[int, ...] = ()
+    sound: tuple[Run, ...] = ()
 
 
 def read_frame(data: bytes, frame_ms: int) -> ClientFrame:
-    """Read a frame as it is written: whole, in one piece, masked; its sound is made of blocks of `frame_ms`."""
+    """Read a frame as it is written: whole, in one piece, masked; its sound is made of frames of `frame_ms`."""
     kind = OPCODES.get(data[0] & 0x0F, "")
-    length = data[1] & 0x7F if len(data) > 1 else 0
-    begin = 2 + {126: 2, 127: 8}.get(length, 0)
-    mask, masked = data[begin : begin + 4], data[begin + 4 :]
-    if kind != "text" or len(masked) < _HEAD or not _unmask(mask, masked, 0, _HEAD).startswith(_BEGINS):
+    if kind != "text" or len(data) < 2:
         return ClientFrame(kind)
-    found = [
-        frame_number(binascii.a2b_base64(_unmask(mask, masked, at, _MARK_CHARS)))
-        for at in range(len(_BEGINS), len(masked) - _MARK_CHARS, frame_ms * BLOCK_CHARS_PER_MS)
-    ]
-    return ClientFrame(kind, tuple(mark[0] for mark in found if mark is not None))
+    begin = 2 + {126: 2, 127: 8}.get(data[1] & 0x7F, 0)
+    text = _unmask(data[begin : begin + 4], data[begin + 4 :])
+    if not text.startswith(_BEGINS):
+        return ClientFrame(kind)
+    sound = text[len(_BEGINS) + 1 : -len(_ENDS) - 1].decode("ascii")
+    return ClientFrame(kind, tuple(read_message(sound, frame_ms)))
 
 
-def _unmask(mask: bytes, masked: bytes, at: int, size: int) -> bytes:
-    key = (mask * (size // 4 + 2))[at % 4 :][:size]
-    return (int.from_bytes(masked[at : at + size]) ^ int.from_bytes(key)).to_bytes(size)
+def _unmask(mask: bytes, masked: bytes) -> bytes:
+    size = len(masked)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(masked) ^ int.from_bytes(key)).to_bytes(size)

@@ -144,7 +144,7 @@ def _counts(
     bins = [0] * (round((end_s - begin_s) / BIN_S) + 1)
     for now, happening in recent:
         if isinstance(happening, kind) and begin_s <= now <= end_s:
-            bins[int((now - begin_s) / BIN_S)] += 1
+            bins[int((now - begin_s) / BIN_S)] += happening.frames if isinstance(happening, hp.Heard) else 1
     edges = [begin_s + index * BIN_S for index in range(len(bins) + 1)]
     for frames, (left_s, right_s) in zip(bins, pairwise(edges), strict=True):
         if frames:

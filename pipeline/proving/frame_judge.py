@@ -12,14 +12,17 @@ class FrameJudge(Judge):
     """
 
     SLACK = 2  # frames that may be between two actors when the daemon ends
+    KEEP = 20_000  # frames: more than may still be sent, or are heard while four utterances are spoken
+    FORGET = 5_000  # so many together
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
         self._captured_s: dict[int, float] = {}
-        self._utterance: dict[int, list[int]] = {}  # frames of speech
-        self._heard: dict[int, list[int]] = {}  # wires by frame
+        self._utterance: dict[int, set[int]] = {}  # frames of speech
+        self._heard: dict[int, set[int]] = {}  # frames by wire
         self._last: dict[int, int] = {}  # newest frame by wire
         self._sent: set[int] = set()
+        self._received: set[int] = set()
         self._ready_s: dict[int, float] = {}
         self._left: set[int] = set()
         self._quiet_since_s = 0.0
@@ -37,44 +40,42 @@ class FrameJudge(Judge):
         self.captured += 1
         self._captured_s[event.frame] = now
         if event.speech:
-            self._utterance.setdefault(event.utterance, []).append(event.frame)
-        self._forget(event.frame)
+            self._utterance.setdefault(event.utterance, set()).add(event.frame)
+        if not event.frame % self.FORGET:
+            self._forget(event.frame - self.KEEP, now)
 
     def _on_utterancebegan(self, event: hp.UtteranceBegan, now: float) -> None:
-        """Judge those before the last one: whatever is still to come of them would be too old."""
+        """Judge those before the last one."""
         for utterance in [each for each in self._utterance if each < event.utterance - 3]:
-            frames = self._utterance.pop(utterance)
-            wires = [set(self._heard.get(frame, ())) for frame in frames]
-            whole = bool(set.intersection(*wires)) or not any(wires)
-            self.demand("8-whole", whole, now, f"utterance {utterance} was heard in part")
+            self._judge(utterance, now)
 
     def _on_muted(self, _event: hp.Muted, _now: float) -> None:
         self._mutes += 1
         self._utterance.clear()  # what was being said is not to be heard
 
     def _on_sent(self, event: hp.Sent, now: float) -> None:
-        frame = event.frame
-        self.demand("6", frame in self._captured_s, now, f"frame {frame} was sent and never captured")
-        self.sent += frame not in self._sent
-        self._sent.add(frame)
-        age_s = now - self._captured_s.get(frame, now)
-        self.demand("10", age_s <= 20.0, now, f"frame {frame} was sent {age_s:.1f} s after it was heard")
+        first, frames = event.first, range(event.first, event.first + event.frames)
+        for frame in frames:
+            self.demand("6", frame in self._captured_s, now, "frame {} was sent and never captured", frame)
+        self.sent += _take_in(self._sent, frames)
+        age_s = now - self._captured_s.get(first, now)
+        self.demand("10", age_s <= 20.0, now, "frame {} was sent {:.1f} s after it was heard", first, age_s)
 
     def _on_heard(self, event: hp.Heard, now: float) -> None:
-        wire, frame = event
-        wires = self._heard.setdefault(frame, [])
-        self.received += not wires
-        self.demand("8", wire not in wires, now, f"frame {frame} twice in the session of wire {wire}")
-        wires.append(wire)
+        wire, frame, count = event
+        frames = range(frame, frame + count)
+        self.received += _take_in(self._received, frames)
+        fresh = _take_in(self._heard.setdefault(wire, set()), frames)
+        self.demand("8", fresh == count, now, "frame {}, of {}, twice in the session of wire {}", frame, count, wire)
         last = self._last.get(wire, 0)
-        self.demand("9", frame > last, now, f"frame {frame} after frame {last} on wire {wire}")
-        self._last[wire] = frame
-        self.demand("18", wire in self._ready_s, now, f"frame {frame} before the settings of wire {wire}")
+        self.demand("9", frame > last, now, "frame {} after frame {} on wire {}", frame, last, wire)
+        self._last[wire] = frames[-1]
+        self.demand("18", wire in self._ready_s, now, "frame {} before the settings of wire {}", frame, wire)
         if wire in self._left:
             return  # it was under way when the daemon left
-        age_s = now - self._captured_s.get(frame, now)
+        age_s = now - self._captured_s.get(frame, now)  # of the oldest of them
         if not self._troubles and now - max(self._quiet_since_s, self._ready_s.get(wire, now)) > 20.0:
-            self.demand("16", age_s <= 2.0, now, f"frame {frame} took {age_s:.1f} s over a line that is well")
+            self.demand("16", age_s <= 2.0, now, "frame {} took {:.1f} s over a line that is well", frame, age_s)
 
     def _on_told(self, event: hp.Told, now: float) -> None:
         if event.kind == "session.updated":
@@ -95,20 +96,36 @@ class FrameJudge(Judge):
         captured = books.get("captured", 0)
         slack = self.SLACK * self._daemons + self._mutes  # a mute cuts capture off, perhaps with a frame in its hand
         off = self.captured - captured
-        self.demand("6", 0 <= off <= slack, now, f"{self.captured} frames at the microphone, {captured} in the books")
+        counts = self.captured, captured
+        self.demand("6", 0 <= off <= slack, now, "{} frames at the microphone, {} in the books", *counts)
         fates = sum(frames for fate, frames in books.items() if fate != "captured")
-        self.demand("6", captured == fates, now, f"{captured} captured are {fates} by fate")
+        self.demand("6", captured == fates, now, "{} captured are {} by fate", captured, fates)
         sent = books.get("sent", 0)
-        self.demand("6", sent == self.sent, now, f"{sent} frames in the books as sent, {self.sent} were")
+        self.demand("6", sent == self.sent, now, "{} frames in the books as sent, {} were", sent, self.sent)
         full = books.get("dropped_mic_full", 0)
-        self.demand("6", not full, now, f"{full} frames dropped for a full link, and no link was ever full")
-        self.demand(
-            "7", sent == self.received, now, f"{sent} frames count as received, the service has {self.received}"
-        )
+        self.demand("6", not full, now, "{} frames dropped for a full link, and no link was ever full", full)
+        received = sent == self.received
+        self.demand("7", received, now, "{} frames count as received, the service has {}", sent, self.received)
 
-    def _forget(self, frame: int) -> None:
-        """Frames older than anything that may still be sent; utterances keep theirs."""
-        old = frame - 20_000
-        self._captured_s.pop(old, None)
-        self._heard.pop(old, None)
-        self._sent.discard(old)
+    def _judge(self, utterance: int, now: float) -> None:
+        """Whatever is still to come of it would be too old."""
+        frames = self._utterance.pop(utterance)
+        parts = [frames & heard for heard in self._heard.values()]
+        self.demand("8-whole", frames in parts or not any(parts), now, "utterance {} was heard in part", utterance)
+
+    def _forget(self, before: int, now: float) -> None:
+        """Frames older than anything that may still be sent."""
+        for utterance in [each for each, frames in self._utterance.items() if min(frames) < before]:
+            self._judge(utterance, now)
+        for frame in [each for each in self._captured_s if each < before]:
+            del self._captured_s[frame]
+        for known in (self._sent, self._received, *self._heard.values()):
+            known.difference_update([frame for frame in known if frame < before])
+        self._heard = {wire: frames for wire, frames in self._heard.items() if frames}
+
+
+def _take_in(known: set[int], frames: range) -> int:
+    """Add these frames; how many of them are new."""
+    before = len(known)
+    known.update(frames)
+    return len(known) - before

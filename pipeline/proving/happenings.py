@@ -144,10 +144,11 @@ class Swallowed(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """The daemon has handed a frame of the microphone to this wire, whole."""
+    """The daemon has handed `frames` of the microphone, from the `first` on, to this wire in one message."""
 
     wire: int
-    frame: int
+    first: int
+    frames: int = 1
 
 
 class SentBehind(NamedTuple):
@@ -174,10 +175,11 @@ class Refused(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """The service got a frame of the microphone."""
+    """The service got `frames` of the microphone, from the `first` on, in one message."""
 
     wire: int
-    frame: int
+    first: int
+    frames: int = 1
 
 
 class Asked(NamedTuple):

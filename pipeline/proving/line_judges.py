@@ -30,7 +30,7 @@ class LineJudge(Judge):
         old = sorted(self._held)
         window_s = [self._ends_s.get(wire, 0.0) - now for wire in old]
         handing_over = len(old) == 1 and 0 < window_s[0] <= self.HANDOVER_S
-        self.demand("1", not old or handing_over, now, f"wire {event.wire} opened while {old} were open")
+        self.demand("1", not old or handing_over, now, "wire {} opened while {} were open", event.wire, old)
         self._held.add(event.wire)
 
     def _on_left(self, event: hp.Left, _now: float) -> None:
@@ -44,17 +44,17 @@ class LineJudge(Judge):
 
     def _on_heard(self, event: hp.Heard, now: float) -> None:
         if event.wire in self._held:
-            self.demand("1", event.wire >= self._newest_heard, now, f"sound went back to wire {event.wire}")
+            self.demand("1", event.wire >= self._newest_heard, now, "sound went back to wire {}", event.wire)
             self._newest_heard = max(self._newest_heard, event.wire)
 
     def _on_sentbehind(self, event: hp.SentBehind, now: float) -> None:
         """A wire is replaced as soon as sound has come over a newer one."""
         late = event.wire < self._newest_heard and event.what != "close"
-        self.demand("18", not late, now, f"{event.what} on wire {event.wire}, which was replaced")
+        self.demand("18", not late, now, "{} on wire {}, which was replaced", event.what, event.wire)
 
     def _on_asked(self, event: hp.Asked, now: float) -> None:
         known = self._asked.setdefault(event.wire, set())
-        self.demand("20-id", bool(event.event_id) and event.event_id not in known, now, f"{event.kind} is like others")
+        self.demand("20-id", bool(event.event_id) and event.event_id not in known, now, "{} is like others", event.kind)
         known.add(event.event_id)
         if event.kind == "session.update" and event.wire in self._held:
             self.expect("20", now + self.DEADLINE_S, event.wire, f"wire {event.wire}: settings never confirmed")
@@ -64,7 +64,7 @@ class LineJudge(Judge):
             self.owed.pay("20", event.wire)
         if event.about and not event.again:
             asked = self._asked.get(event.wire, set())
-            self.demand("20-id", event.about in asked, now, f"an error about {event.about}, which waits for none")
+            self.demand("20-id", event.about in asked, now, "an error about {}, which waits for none", event.about)
             asked.discard(event.about)
 
     def _on_troubled(self, _event: hp.Troubled, _now: float) -> None:
@@ -75,11 +75,11 @@ class LineJudge(Judge):
 
     def _on_hungup(self, event: hp.HungUp, now: float) -> None:
         if event.wire in self._held and not self._troubles:
-            self.demand("23", EXPIRED not in event.cause, now, f"the session of wire {event.wire} has expired")
+            self.demand("23", EXPIRED not in event.cause, now, "the session of wire {} has expired", event.wire)
 
     def _on_noticed(self, event: hp.Noticed, now: float) -> None:
         self.search(event.line, now)
-        self.demand("21", '"kind":"Actor"' not in event.line, now, event.line)
+        self.demand("21", '"kind":"Actor"' not in event.line, now, "{}", event.line)
 
     def search(self, text: str, now: float) -> None:
         """Look for a secret in what was said or printed."""
@@ -120,11 +120,13 @@ class AttemptJudge(Judge):
     def _on_attempted(self, _event: hp.Attempted, now: float) -> None:
         if self._attempts:
             gap_s = now - self._attempts[-1]
-            self.demand("12", gap_s >= self.CLOSEST_S, now, f"two attempts within {gap_s * 1000:.0f} ms")
+            self.demand("12", gap_s >= self.CLOSEST_S, now, "two attempts within {:.0f} ms", gap_s * 1000)
         self._attempts.append(now)
         many = len(self._attempts) > self.MOST and now - self._attempts[0] < self.WINDOW_S
-        self.demand("12", not many, now, f"more than {self.MOST} attempts in {self.WINDOW_S:.0f} s")
-        self.demand("12", now >= self._not_before_s, now, f"an attempt before Retry-After ({self._not_before_s:.1f} s)")
+        self.demand("12", not many, now, "more than {} attempts in {:.0f} s", self.MOST, self.WINDOW_S)
+        self.demand(
+            "12", now >= self._not_before_s, now, "an attempt before Retry-After ({:.1f} s)", self._not_before_s
+        )
 
     def _on_minted(self, event: hp.Minted, now: float) -> None:
         self._fresh = event.secret > 0
@@ -144,7 +146,7 @@ class AttemptJudge(Judge):
     def _on_upgraded(self, event: hp.Upgraded, now: float) -> None:
         if event.wire in self._twins:
             return  # no attempt of the daemon's
-        self.demand("13", event.secret not in self._used, now, f"secret {event.secret} opened a second session")
+        self.demand("13", event.secret not in self._used, now, "secret {} opened a second session", event.secret)
         self._used.add(event.secret)
 
     def _ask_for(self, pause_s: float | None, now: float) -> None:

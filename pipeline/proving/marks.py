@@ -6,7 +6,6 @@ no label from the daemon.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -17,7 +16,8 @@ NUMBERS_MAX: Final = 32**3
 
 _HEAD: Final = Struct("<8h")
 _LAST: Final = Struct("<h")
-SHORTEST_BYTES: Final = _HEAD.size + _LAST.size
+HEAD_BYTES: Final = _HEAD.size
+SHORTEST_BYTES: Final = HEAD_BYTES + _LAST.size
 """Sound that is shorter cannot say what it is."""
 _LOW: Final = 600
 _STEP: Final = 900
@@ -61,7 +61,7 @@ def read(pcm: bytes) -> Mark | None:
     Raises:
         ValueError: it is sound of which no block begins here.
     """
-    mark = _read_head(pcm[: _HEAD.size])
+    mark = read_head(pcm[:HEAD_BYTES])
     if mark is None:
         if any(pcm):
             raise ValueError("no block begins here")
@@ -69,8 +69,8 @@ def read(pcm: bytes) -> Mark | None:
     return mark if pcm.endswith(_WHOLE) else mark._replace(whole=False)
 
 
-@lru_cache(maxsize=1_024)  # each block is read where it goes and where it comes
-def _read_head(head: bytes) -> Mark | None:
+def read_head(head: bytes) -> Mark | None:
+    """What the HEAD_BYTES at the beginning of a block say of it, as if it were whole; None if no block begins so."""
     *samples, speech = _HEAD.unpack(head)
     digits = [_DIGITS.get(sample, -1) for sample in samples]
     check = digits.pop()

@@ -56,7 +56,7 @@ class MuteJudge(Judge):
 
     def _on_captured(self, event: hp.Captured, now: float) -> None:
         self._newest = event.frame
-        self.demand("11", not self._shown, now, f"frame {event.frame} was captured while `muted` is shown")
+        self.demand("11", not self._shown, now, "frame {} was captured while `muted` is shown", event.frame)
         if self._muted and now == self._muted_s:
             self._newest_before = event.frame  # in the same moment
 
@@ -65,10 +65,11 @@ class MuteJudge(Judge):
             self._ready_s.setdefault(event.wire, now)
 
     def _on_sent(self, event: hp.Sent, now: float) -> None:
-        if event.frame > self._newest_before:
+        frame = event.first  # the oldest of them
+        if frame > self._newest_before:
             return
         waited = self._ready_s.get(event.wire, now) > self._muted_s
-        text = f"frame {event.frame} waited when the microphone was muted at {self._muted_s:.3f} s, and was sent"
-        self.demand("11-spool", not waited, now, text)
+        text = "frame {} waited when the microphone was muted at {:.3f} s, and was sent"
+        self.demand("11-spool", not waited, now, text, frame, self._muted_s)
         late = self._muted and now > self._muted_s + self.SEND_S
-        self.demand("11", waited or not late, now, f"frame {event.frame} was sent while the microphone is muted")
+        self.demand("11", waited or not late, now, "frame {} was sent while the microphone is muted", frame)

@@ -369,8 +369,8 @@ class End(trio.abc.Stream):
             wire.greeting = data
             return
         kind, sound = read_frame(data, wire.network.frame_ms)
-        for frame in sound:
-            wire.network.trace.add(hp.Sent(wire.number, frame))
+        for run in sound:
+            wire.network.trace.add(hp.Sent(wire.number, *run))
         if wire.number < wire.network.newest:
             wire.network.trace.add(hp.SentBehind(wire.number, kind))
 

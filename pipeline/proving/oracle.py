@@ -5,6 +5,7 @@ in time, broken if any later event finds them overdue.
 """
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable
 from itertools import count
@@ -18,9 +19,14 @@ KEPT: Final = 1_000
 
 
 class Obligations:
-    """What is promised by when."""
+    """What is promised by when.
+
+    Attributes:
+        next_due_s: nothing is due before; `expire` need not be asked until then.
+    """
 
     def __init__(self, broken: Callable[[str, float, str], None]) -> None:
+        self.next_due_s = math.inf
         self._broken = broken
         self._due: list[tuple[float, int, str, Hashable, str]] = []
         self._open: dict[tuple[str, Hashable], int] = {}
@@ -31,6 +37,7 @@ class Obligations:
         number = next(self._numbers)
         self._open[invariant, key] = number
         heapq.heappush(self._due, (due_s, number, invariant, key, text))
+        self.next_due_s = self._due[0][0]
 
     def pay(self, invariant: str, key: Hashable) -> None:
         """It has happened, or is no longer expected."""
@@ -48,6 +55,7 @@ class Obligations:
             if self._open.get((invariant, key)) == number:
                 del self._open[invariant, key]
                 self._broken(invariant, due_s, text)
+        self.next_due_s = self._due[0][0] if self._due else math.inf
 
 
 class Verdict:
@@ -72,11 +80,11 @@ class Verdict:
         if len(self.violations) < KEPT:
             self.violations.append(Violation(invariant, at_s, text))
 
-    def demand(self, invariant: str, holds: bool, at_s: float, text: str) -> None:  # noqa: FBT001  the claim itself
-        """It must hold now."""
+    def demand(self, invariant: str, holds: bool, at_s: float, text: str, *values: object) -> None:  # noqa: FBT001  the claim itself
+        """It must hold now; else it is told in `text` (as `str.format`), for which most claims have no need."""
         self.tried[invariant] += 1
         if not holds:
-            self.violate(invariant, at_s, text)
+            self.violate(invariant, at_s, text.format(*values))
 
     def expect(self, invariant: str, due_s: float, key: Hashable, text: str) -> None:
         """Something must happen by `due_s`."""
@@ -89,15 +97,19 @@ class Oracle:
 
     def __init__(self, verdict: Verdict, judges: "list[Judge]") -> None:
         self.verdict = verdict
-        self._handlers: dict[type[hp.Happening], list[Callable[[hp.Happening, float], None]]] = {}
+        self._owed = verdict.owed
+        self._handlers: dict[type[hp.Happening], list[Callable[[hp.Happening, float], None]]] = {
+            kind: [] for kind in hp.KINDS
+        }
         for judge in judges:
             for kind, handler in judge.handlers().items():
-                self._handlers.setdefault(kind, []).append(handler)
+                self._handlers[kind].append(handler)
 
     def take(self, happening: hp.Happening, now: float) -> None:
         """It happened at `now`."""
-        self.verdict.owed.expire(now)
-        for handler in self._handlers.get(type(happening), ()):
+        if now > self._owed.next_due_s:
+            self._owed.expire(now)
+        for handler in self._handlers[type(happening)]:
             handler(happening, now)
 
 

@@ -17,7 +17,8 @@ from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.resting import serve_until
 from pipeline.proving import determinism
 from pipeline.proving import happenings as hp
-from pipeline.proving.marks import NUMBERS_MAX, Mark, marked, read
+from pipeline.proving.marks import Mark, read
+from pipeline.proving.microphone_frames import frame_sound, read_sound
 from pipeline.proving.trace import Trace
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import BYTES_PER_MS
@@ -118,7 +119,7 @@ class SimulatedMicrophone:
         heard = self._script[self._at] if self._script else Utterance(0, math.inf, math.inf)
         speech = heard.start_s <= start_s < heard.end_s
         self.captured += 1
-        pcm = marked(self.captured // NUMBERS_MAX, self.captured % NUMBERS_MAX, frame_ms, speech=speech)
+        pcm = frame_sound(self.captured, frame_ms, speech=speech)
         self._trace.add(hp.Captured(self.captured, heard.number, speech))
         return InputBlock(pcm, start_s, no_hurry=self._take_time if self._continuous else None)
 
@@ -136,14 +137,8 @@ class MarkedVoiceActivity:
 
     def process(self, pcm: bytes) -> list[float]:
         """Take a block; whether somebody speaks in it."""
-        found = frame_number(pcm)
-        return [1.0 if found is not None and found[1] else 0.0]
-
-
-def frame_number(pcm: bytes) -> tuple[int, bool] | None:
-    """Which frame of the microphone this is, and whether somebody speaks in it; None if it is none."""
-    mark = read(pcm)
-    return None if mark is None else (mark.group * NUMBERS_MAX + mark.number, mark.speech)
+        frame = read_sound(pcm)
+        return [1.0 if frame is not None and frame.speech else 0.0]
 
 
 class SimulatedLoudspeaker:

@@ -3,7 +3,6 @@
 The engines read the marks of simulated sound and take virtual time; beside that this is what `server.session` is.
 """
 
-import binascii
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,9 @@ import trio
 import trio_websocket
 
 from pipeline.proving import happenings as hp
-from pipeline.proving.client_frames import BLOCK_CHARS_PER_MS
 from pipeline.proving.marks import SHORTEST_BYTES, marked, read
+from pipeline.proving.microphone_frames import read_message, read_sound
 from pipeline.proving.network import End
-from pipeline.proving.simulated_devices import frame_number
 from pipeline.proving.trace import Trace
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import ClientEventError, audio_bytes, decode_client, decode_server, encode
@@ -146,11 +144,8 @@ class Session:
     def _trace_arrival(self, event: ev.ClientEvent) -> None:
         match event:
             case ev.InputAudioBufferAppend(audio=audio):
-                block = self._service.frame_ms * BLOCK_CHARS_PER_MS
-                for start in range(0, len(audio), block):
-                    found = frame_number(first_and_last(audio[start : start + block]))
-                    if found is not None:
-                        self._trace.add(hp.Heard(self.wire, found[0]))
+                for run in read_message(audio, self._service.frame_ms):
+                    self._trace.add(hp.Heard(self.wire, *run))
             case ev.ConversationItemTruncate(item_id=item, audio_end_ms=end_ms):
                 self._trace.add(hp.Asked(self.wire, kind_of(event), item, end_ms, event.event_id or ""))
             case _:
@@ -269,8 +264,8 @@ class Session:
         size = self._service.frame_ms * BYTES_PER_MS
         speech = []
         for start in range(0, len(sound), size):
-            found = frame_number(sound[start : start + size])
-            speech.append(1.0 if found is not None and found[1] else 0.0)
+            frame = read_sound(sound[start : start + size])
+            speech.append(1.0 if frame is not None and frame.speech else 0.0)
         self._report(work.Heard(speech, self._service.frame_ms))
 
     async def _recognise(self, wanted: work.Recognise, scope: trio.CancelScope) -> None:
@@ -346,11 +341,6 @@ class Telling:
             case ev.ErrorEvent(error=error):
                 return hp.Told(self._wire, kind_of(event), about=error.event_id or "")
         return None
-
-
-def first_and_last(audio: str) -> bytes:
-    """The beginning and the end of a block in base64: all that is needed to read its mark."""
-    return binascii.a2b_base64(audio[:24] + audio[-4:])
 
 
 def kind_of(event: ev.ClientEvent | ev.ServerEvent) -> str:

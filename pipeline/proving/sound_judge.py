@@ -45,18 +45,18 @@ class SoundJudge(Judge):
     def _on_played(self, event: hp.Played, now: float) -> None:
         reply, block, whole = event
         if reply == 0:
-            self.demand("3", self._arrival(self._reply).blur(), now, f"noise in reply {self._reply}")
+            self.demand("3", self._arrival(self._reply).blur(), now, "noise in reply {}", self._reply)
             return
         arrived = self._arrival(reply)
-        self.demand("3", reply >= self._reply, now, f"reply {reply} after reply {self._reply}")
+        self.demand("3", reply >= self._reply, now, "reply {} after reply {}", reply, self._reply)
         if not arrived.is_blurred and (whole or not arrived.blur()):
-            text = f"block {block} of reply {reply} played, which did not arrive"
-            self.demand("2", block in arrived.blocks, now, text)
             expected = arrived.next()
-            self.demand("3", block == expected, now, f"reply {reply}: block {block}, expected {expected}")
+            has_arrived = block == expected or block in arrived.blocks
+            self.demand("2", has_arrived, now, "block {} of reply {} played, which did not arrive", block, reply)
+            self.demand("3", block == expected, now, "reply {}: block {}, expected {}", reply, block, expected)
         stale = reply < self._stale_below and now > self._stale_since_s
         fade = not whole and now <= self._stale_since_s + 0.1
-        self.demand("4", not stale or fade, now, f"reply {reply} plays on after speech at {self._stale_since_s:.3f}")
+        self.demand("4", not stale or fade, now, "reply {} plays on after speech at {:.3f}", reply, self._stale_since_s)
         self._reply = reply
         self._played_ms[reply] = self._played_ms.get(reply, 0.0) + (self._frame_ms if whole else self._fade_ms)
 
@@ -64,11 +64,11 @@ class SoundJudge(Judge):
         if event.kind != "conversation.item.truncate":
             return
         reply = self._item.get(event.item, 0)
-        self.demand("5", reply in self._cut, now, f"truncated reply {reply}, what was cut is {[*self._cut]}")
+        self.demand("5", reply in self._cut, now, "truncated reply {}, what was cut is {}", reply, [*self._cut])
         arrived_ms = len(self._arrival(reply).blocks) * self._frame_ms
         off_ms = abs(event.end_ms - self._played_ms.get(reply, 0.0))
-        self.demand("5", event.end_ms <= arrived_ms, now, f"truncated at {event.end_ms} of {arrived_ms} ms")
-        self.demand("5", off_ms <= 2 * self._frame_ms, now, f"truncated {off_ms:.0f} ms beside what was played")
+        self.demand("5", event.end_ms <= arrived_ms, now, "truncated at {} of {} ms", event.end_ms, arrived_ms)
+        self.demand("5", off_ms <= 2 * self._frame_ms, now, "truncated {:.0f} ms beside what was played", off_ms)
 
     def _arrival(self, reply: int) -> "_Arrived":
         return self._arrived.setdefault(reply, _Arrived(self._frame_ms * BYTES_PER_MS))

@@ -7,17 +7,35 @@ from wsproto.events import CloseConnection, Event, Ping, Pong
 
 from pipeline.edges.websocket_frame import text_frame
 from pipeline.proving.client_frames import ClientFrame, read_frame
-from pipeline.proving.marks import marked
+from pipeline.proving.microphone_frames import Run, frame_sound
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode, encode_append
 
 
 @pytest.mark.parametrize("frame_ms", [10, 20, 100, 1_000])
-@pytest.mark.parametrize("numbers", [(1,), (40_000,), (7, 8, 9)])
-def test_sound_says_which_blocks_it_is_whatever_its_mask_and_length(frame_ms: int, numbers: tuple[int, ...]) -> None:
-    sound = b"".join([marked(number // 32**3, number % 32**3, frame_ms, speech=True) for number in numbers])
+@pytest.mark.parametrize(
+    ("numbers", "runs"),
+    [
+        ([1], (Run(1, 1),)),
+        ([40_000], (Run(40_000, 1),)),
+        ([7, 8, 9], (Run(7, 3),)),
+        ([7, 8, 10, 9, 10], (Run(7, 2), Run(10, 1), Run(9, 2))),
+        ([7, 7], (Run(7, 1), Run(7, 1))),
+    ],
+)
+def test_sound_says_which_frames_it_is_whatever_its_mask_and_length(
+    frame_ms: int, numbers: list[int], runs: tuple[Run, ...]
+) -> None:
+    sound = b"".join([frame_sound(number, frame_ms, speech=True) for number in numbers])
     for _ in range(20):
-        assert read_frame(text_frame(encode_append(sound)), frame_ms) == ClientFrame("text", numbers)
+        assert read_frame(text_frame(encode_append(sound)), frame_ms) == ClientFrame("text", runs)
+
+
+@pytest.mark.parametrize("shift", [2, 16, 18, 400])
+def test_sound_in_which_no_frame_begins_where_it_should_is_not_taken_for_silence(shift: int) -> None:
+    sound = (frame_sound(7, 20, speech=True) + frame_sound(8, 20, speech=True))[shift : shift + 960]
+    with pytest.raises(ValueError, match="no frame"):
+        read_frame(text_frame(encode_append(sound)), 20)
 
 
 @pytest.mark.parametrize("text", ["", "{}", encode(ev.ResponseCreate()), encode_append(bytes(960)), encode_append(b"")])
