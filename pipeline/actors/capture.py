@@ -178,7 +178,7 @@ class _Microphone:
         if talking or self._let_through:
             self._let_through = talking
             keep = is_quiet and len(self._kept) + 1 < self._together
-            await self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech, keep=keep)
+            self._send(block.captured_s, block.pcm, ends_turn=not talking, speech=speech, keep=keep)
         if is_quiet and not self._kept and block.no_hurry is not None:
             self._together = block.no_hurry()
         if block.speech_end_s is not None:
@@ -187,20 +187,17 @@ class _Microphone:
     async def _end(self) -> None:
         """A finite input is over; held talk ends with it, by one more frame of silence that carries the mark."""
         if self._push_to_talk and self._let_through:
-            await self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True, speech=False)
+            self._send(trio.current_time(), bytes(self._frame_ms * BYTES_PER_MS), ends_turn=True, speech=False)
         await self._activity.send(InputEnded(self._seq))
 
-    async def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool, keep: bool = False) -> None:
-        frame = AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch, speech)
-        if keep:
-            self._kept.append(frame)
-        else:
-            self._release()
-            await self._frames.send(frame)
+    def _send(self, captured_s: float, pcm: bytes, *, ends_turn: bool, speech: bool, keep: bool = False) -> None:
+        self._kept.append(AudioFrame(self._seq, captured_s, pcm, ends_turn, self._epoch, speech))
         self._seq += 1
+        if not keep:
+            self._release()
 
     def _release(self) -> None:
-        """Hand on what was kept back; link `mic` drops its oldest, so this never waits."""
+        """Hand on what was kept back. Link `mic` drops its oldest, so nobody waits here, but for the next block."""
         kept, self._kept = self._kept, []
         for frame in kept:
             self._frames.send_nowait(frame)

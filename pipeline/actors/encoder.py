@@ -21,10 +21,19 @@ async def encoder(frames: Receiver[AudioFrame], packets: Sender[EncodedFrame]) -
         together = [frame]
         while (following := _next(frames)) is not None:
             if not _continues(together, following):
-                await packets.send(_encode(together))
+                await _send(packets, together)
                 together = []
             together.append(following)
-        await packets.send(_encode(together))
+        await _send(packets, together)
+
+
+async def _send(packets: Sender[EncodedFrame], together: list[AudioFrame]) -> None:
+    """Wait only where there is no room: receiving is checkpoint enough, and each costs a turn of the loop."""
+    packet = _encode(together)
+    try:
+        packets.send_nowait(packet)
+    except trio.WouldBlock:
+        await packets.send(packet)
 
 
 def _next(frames: Receiver[AudioFrame]) -> AudioFrame | None:
@@ -40,7 +49,7 @@ def _continues(together: list[AudioFrame], frame: AudioFrame) -> bool:
     return (
         (frame.seq, frame.epoch, frame.speech) == (last.seq + 1, last.epoch, last.speech)
         and not last.ends_turn
-        and sum(each.duration_ms for each in together) + frame.duration_ms <= TOGETHER_MS
+        and sum([each.duration_ms for each in together]) + frame.duration_ms <= TOGETHER_MS
     )
 
 
@@ -50,7 +59,7 @@ def _encode(together: list[AudioFrame]) -> EncodedFrame:
         seq=first.seq,
         captured_s=first.captured_s,
         message=encode_append(b"".join([each.pcm for each in together])),
-        duration_ms=sum(each.duration_ms for each in together),
+        duration_ms=sum([each.duration_ms for each in together]),
         ends_turn=last.ends_turn,
         epoch=first.epoch,
         speech=first.speech,

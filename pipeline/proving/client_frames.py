@@ -5,6 +5,8 @@ A client masks its frames (RFC 6455 §5.3), so they are unmasked first.
 
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from pipeline.proving.microphone_frames import Run, read_message
 from pipeline.realtime.codec import encode_append
 
@@ -41,5 +43,5 @@ def read_frame(data: bytes, frame_ms: int) -> ClientFrame:
 
 def _unmask(mask: bytes, masked: bytes) -> bytes:
     size = len(masked)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(masked) ^ int.from_bytes(key)).to_bytes(size)
+    key = np.frombuffer(mask * (size // 4 + 1), np.uint8, size)
+    return np.bitwise_xor(np.frombuffer(masked, np.uint8), key).tobytes()

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 from trio._core import _run as scheduler
-from trio.testing import MockClock
+from trio._core._mock_clock import MockClock  # by way of trio.testing pytest would come along, where it is installed
 
 T = TypeVar("T")
 

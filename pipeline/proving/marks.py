@@ -5,7 +5,6 @@ the start of a fade; the last sample shows whether the block was played whole. S
 no label from the daemon.
 """
 
-from collections.abc import Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -50,8 +49,13 @@ class Mark(NamedTuple):
 
 def marked(group: int, number: int, frame_ms: int, *, speech: bool) -> bytes:
     """A block of `frame_ms`, s16le mono, that carries both numbers (modulo NUMBERS_MAX)."""
-    digits = (group >> 10 & 31, group >> 5 & 31, group & 31, number >> 10 & 31, number >> 5 & 31, number & 31)
-    head = _HEAD.pack(*[_SAMPLES[digit] for digit in digits], _SAMPLES[_check(digits)], _SPEECH if speech else 0)
+    a, b, c = group >> 10 & 31, group >> 5 & 31, group & 31
+    d, e, f = number >> 10 & 31, number >> 5 & 31, number & 31
+    samples = _SAMPLES
+    head = _HEAD.pack(
+        samples[a], samples[b], samples[c], samples[d], samples[e], samples[f],
+        samples[_check(a, b, c, d, e, f)], _SPEECH if speech else 0,
+    )  # fmt: skip
     return head + bytes(frame_ms * BYTES_PER_MS - SHORTEST_BYTES) + _WHOLE
 
 
@@ -72,14 +76,14 @@ def read(pcm: bytes) -> Mark | None:
 def read_head(head: bytes) -> Mark | None:
     """What the HEAD_BYTES at the beginning of a block say of it, as if it were whole; None if no block begins so."""
     *samples, speech = _HEAD.unpack(head)
-    digits = [_DIGITS.get(sample, -1) for sample in samples]
-    check = digits.pop()
-    if -1 in digits or check != _check(digits):
+    try:
+        a, b, c, d, e, f, check = map(_DIGITS.__getitem__, samples)
+    except KeyError:
         return None
-    first, second, third, fourth, fifth, sixth = digits
-    group, number = (first << 10) + (second << 5) + third, (fourth << 10) + (fifth << 5) + sixth
-    return Mark(group, number, speech > _SPEECH // 2, whole=True)
+    if check != _check(a, b, c, d, e, f):
+        return None
+    return Mark((a << 10) + (b << 5) + c, (d << 10) + (e << 5) + f, speech > _SPEECH // 2, whole=True)
 
 
-def _check(digits: Sequence[int]) -> int:
-    return (digits[0] + 3 * digits[1] + 5 * digits[2] + 7 * digits[3] + 9 * digits[4] + 11 * digits[5] + 1) % 32
+def _check(a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+    return (a + 3 * b + 5 * c + 7 * d + 9 * e + 11 * f + 1) % 32

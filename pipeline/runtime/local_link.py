@@ -1,11 +1,11 @@
-"""A link inside one process: a bounded trio memory channel and its overflow rule.
+"""A link inside one process: a bounded queue and its overflow rule.
 
-The channel is the queue, its bound in items and both kinds of closing. Waiting is done here and not in the channel: a
-channel cannot count milliseconds, and it hands a value to a receiver that has not run yet, where neither a purge nor a
-newer value could reach it.
+A trio memory channel would not do: it cannot count milliseconds, and it hands a value to a receiver that has not run
+yet, where neither a purge nor a newer value could reach it.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
@@ -47,8 +47,7 @@ class _Queue(Generic[T]):
         self._floor = floor
         self._on_room = on_room
         self._items_max = math.ceil(hold.amount / PACKET_MS_MIN) if hold.unit == "ms" else int(hold.amount)
-        self._in, self._out = trio.open_memory_channel[tuple[T, float]](self._items_max)  # value and its size
-        self._items = 0
+        self._values: deque[tuple[T, float]] = deque()  # with their sizes
         self.held = 0.0
         self._sent = self._received = self._dropped = self._stale = 0
         self._closed = ""
@@ -72,7 +71,8 @@ class _Queue(Generic[T]):
                 f"link {self.name}: full at {self._hold.amount:g} {self._hold.unit}, nobody takes from it"
             )
         if decision is Decision.ACCEPT:
-            self._push(value, size)
+            self._values.append((value, size))
+            self.held += size
             self._sent += 1
             if self.arrival:
                 self.arrival.unpark_all()
@@ -81,43 +81,39 @@ class _Queue(Generic[T]):
     @property
     def is_drained(self) -> bool:
         """Nothing is here, but something may come."""
-        return not (self._items or self._closed)
+        return not (self._values or self._closed)
 
     def take(self) -> T:
         """The oldest value that is not stale. Raises trio.WouldBlock, or LinkClosedError when none can come."""
-        try:
-            while self._is_stale(value := self._pop()[0]):
-                self._stale += 1
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it") from None
-        self._received += 1
-        self._made_room()
-        return value
+        while self._values:
+            value = self._pop()
+            if not self._is_stale(value):
+                self._received += 1
+                self._made_room()
+                return value
+            self._stale += 1
+        if self._closed:
+            raise LinkClosedError(f"link {self.name}: the {self._closed} has closed it")
+        raise trio.WouldBlock
 
     def purge(self) -> None:
         """Take out everything stale; the floor calls it. A waiting sender finds room, or finds itself stale."""
-        if self._closed:
-            return  # a closed channel cannot be filled again; `take` skips what is stale
-        for _ in range(self._items):
-            value, size = self._pop()
-            if self._is_stale(value):
-                self._stale += 1
-            else:
-                self._push(value, size)
+        kept = deque((value, size) for value, size in self._values if not self._is_stale(value))
+        self._stale += len(self._values) - len(kept)
+        self._values, self.held = kept, sum((size for _, size in kept), 0.0)
         self._made_room()
 
     def close_sender(self) -> None:
         """Nothing more comes; what is queued can still be received."""
         self._closed = self._closed or "sender"
-        self._in.close()
         self._wake_all()
 
     def close_receiver(self) -> None:
         """Nobody listens any more: what is queued counts as dropped."""
         self._closed = self._closed or "receiver"
-        self._dropped += self._items
-        self._items, self.held = 0, 0.0
-        self._out.close()
+        self._dropped += len(self._values)
+        self._values.clear()
+        self.held = 0.0
         self._wake_all()
 
     def statistics(self) -> LinkStatistics:
@@ -127,7 +123,7 @@ class _Queue(Generic[T]):
             unit=self._hold.unit,
             hold=self._hold.amount,
             held=self.held,
-            items=self._items,
+            items=len(self._values),
             sent=self._sent,
             received=self._received,
             dropped=self._dropped,
@@ -136,20 +132,14 @@ class _Queue(Generic[T]):
         )
 
     def _decide(self, size: float) -> Decision:
-        held = self._hold.amount if self._items == self._items_max else self.held
+        held = self._hold.amount if len(self._values) == self._items_max else self.held
         return decide(self._overflow, held, size, self._hold)
 
-    def _push(self, value: T, size: float) -> None:
-        self._in.send_nowait((value, size))
-        self._items += 1
-        self.held += size
-
-    def _pop(self) -> tuple[T, float]:
-        value, size = self._out.receive_nowait()
-        self._items -= 1
+    def _pop(self) -> T:
+        value, size = self._values.popleft()
         # an empty queue holds nothing, whatever rounding has left over
-        self.held = self.held - size if self._items else 0.0
-        return value, size
+        self.held = self.held - size if self._values else 0.0
+        return value
 
     def _is_stale(self, value: T) -> bool:
         return self._floor is not None and cast("_Turned", value).turn < self._floor.value
