@@ -13,6 +13,7 @@ from pipeline.edges.interfaces import Connection, Connector
 from pipeline.realtime import codec
 from pipeline.realtime import events as ev
 from pipeline.realtime import exchange as ex
+from pipeline.runtime.bell import Bell
 from pipeline.runtime.ports import FloorView, Receiver, Sender
 from pipeline.vocabulary.errors import Fault, LinkFullError, ProtocolError, Verdict, WireError
 from pipeline.vocabulary.frames import BYTES_PER_MS, EncodedFrame, ReplyPacket
@@ -124,7 +125,7 @@ class _Line:
         self._service = service
         self._outbox: deque[ev.ClientEvent] = deque()  # a writer that stalls loses the line within 2 s, which bounds it
         self._flowing = False
-        self._asked = trio.lowlevel.ParkingLot()
+        self._asked = Bell()
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._closing = False
@@ -150,7 +151,7 @@ class _Line:
 
     def wake(self) -> None:
         """There is something to write."""
-        self._asked.unpark_all()
+        self._asked.ring()
 
     async def close(self) -> None:
         """End the socket and wait until it is closed."""
@@ -205,7 +206,7 @@ class _Line:
             self._ledger.expire(trio.current_time())
             frame = self._ledger.peek() if self._flowing else None
             if frame is None:
-                await self._asked.park()
+                await self._asked.wait()
                 continue
             try:
                 await connection.send(frame.message)

@@ -21,6 +21,7 @@ from pipeline.proving.client_frames import read_frame
 from pipeline.proving.lane import Lane
 from pipeline.proving.toxics import Ending, Parcel, Way
 from pipeline.proving.trace import Trace
+from pipeline.runtime.bell import Bell
 
 DELAY_S: Final = 0.02
 """One way. As long as a block of the microphone, so that the clock has to jump once for both."""
@@ -214,8 +215,8 @@ class _Direction:
         self.swallowed = False
         self.next_mark: hp.Told | None = None
         self.marks: deque[tuple[int, hp.Told]] = deque()
-        self._arrival = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._arrival = Bell()
+        self._room = Bell()
 
     def use(self, toxics: Sequence[Toxic], way: Way) -> None:
         """These toxics work on it from now on."""
@@ -233,15 +234,15 @@ class _Direction:
         self.swallowed = self.swallowed or bool(parcel.data and not arriving)
         self.parcels.extend(arriving)
         for each in arriving:
-            determinism.at(each.at_s, self._arrival.unpark_all)
+            determinism.at(each.at_s, self._arrival.ring)
 
     async def wait_arrival(self) -> None:
         """Until something may have changed for the reader."""
-        await self._arrival.park()
+        await self._arrival.wait()
 
     async def wait_room(self) -> None:
         """Until something may have changed for the writer."""
-        await self._room.park()
+        await self._room.wait()
 
     @property
     def is_full(self) -> bool:
@@ -266,8 +267,7 @@ class _Direction:
                 self.parcels.appendleft(parcel._replace(data=parcel.data[room:]))
             data += parcel.data[:room]
         self.taken += len(data)
-        if self._room:
-            self._room.unpark_all()
+        self._room.ring()
         return bytes(data)
 
     def reached(self) -> list[hp.Told]:
@@ -279,8 +279,8 @@ class _Direction:
 
     def wake(self) -> None:
         """Something has changed for both sides."""
-        self._arrival.unpark_all()
-        self._room.unpark_all()
+        self._arrival.ring()
+        self._room.ring()
 
 
 class End(trio.abc.Stream):

@@ -20,6 +20,7 @@ from pipeline.proving import happenings as hp
 from pipeline.proving.marks import Mark, read
 from pipeline.proving.microphone_frames import frame_sound, read_sound
 from pipeline.proving.trace import Trace
+from pipeline.runtime.bell import Bell
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import BYTES_PER_MS
 
@@ -55,7 +56,7 @@ class SimulatedMicrophone:
         self._continuous = continuous
         self._is_idle = is_idle  # no reply sounds
         self._unplugged = 0
-        self._changed = trio.lowlevel.ParkingLot()
+        self._changed = Bell()
         self._together = 1  # so many blocks come at once
         self._at = 0  # utterances before this one are over
 
@@ -63,7 +64,7 @@ class SimulatedMicrophone:
     def unplugged(self) -> Iterator[None]:
         """The device is gone meanwhile."""
         self._unplugged += 1
-        self._changed.unpark_all()
+        self._changed.ring()
         try:
             yield
         finally:
@@ -96,9 +97,9 @@ class SimulatedMicrophone:
             index = behind
 
     async def _hear_until(self, end_s: float) -> None:
-        determinism.at(end_s, self._changed.unpark_all)
+        determinism.at(end_s, self._changed.ring)
         while trio.current_time() < end_s:
-            await self._changed.park()
+            await self._changed.wait()
             if self._unplugged:
                 raise DeviceError("the simulated microphone was unplugged")
 
@@ -150,13 +151,13 @@ class SimulatedLoudspeaker:
         self.is_resting = False
         self._trace = trace
         self._unplugged = 0
-        self._changed = trio.lowlevel.ParkingLot()
+        self._changed = Bell()
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
         """The device is gone meanwhile."""
         self._unplugged += 1
-        self._changed.unpark_all()
+        self._changed.ring()
         try:
             yield
         finally:
@@ -179,13 +180,13 @@ class SimulatedLoudspeaker:
         """Wait for the device to go; raises DeviceError then."""
         while True:
             self.demand()
-            await self._changed.park()
+            await self._changed.wait()
 
     async def wait_until(self, when_s: float) -> None:
         """Wait for a moment to come; raises DeviceError if the device is gone by then."""
-        determinism.at(when_s, self._changed.unpark_all)
+        determinism.at(when_s, self._changed.ring)
         while trio.current_time() < when_s:
-            await self._changed.park()
+            await self._changed.wait()
         self.demand()
 
     def demand(self) -> None:

@@ -128,6 +128,7 @@ class _Run:
         self._scope = trio.CancelScope()
         self._world = World(plan, script, self._take)
         self.bench = Bench(plan.frame_ms, self._world.settings.audio.fade_ms)
+        self._oracle, self._violations, self._known = self.bench.oracle, self.bench.verdict.violations, 0
         prepare(self._world)
 
     async def live(self, strikes: Sequence[Strike]) -> World:
@@ -148,13 +149,11 @@ class _Run:
                 self.replies.add(reply)
             case hp.Troubled(nemesis=nemesis):
                 self.faults[nemesis] = self.faults.get(nemesis, 0) + 1
-        verdict = self.bench.verdict
-        known = len(verdict.violations)
-        self.bench.oracle.take(happening, now)
-        if len(verdict.violations) == known:
-            return
-        if any(not INVARIANTS[each.invariant].missing for each in verdict.violations[known:]):
-            self._scope.deadline = min(self._scope.deadline, now + self.AFTER_S)
+        self._oracle.take(happening, now)
+        if len(self._violations) > self._known:
+            fresh, self._known = self._violations[self._known :], len(self._violations)
+            if any(not INVARIANTS[each.invariant].missing for each in fresh):
+                self._scope.deadline = min(self._scope.deadline, now + self.AFTER_S)
 
     async def _tell(self) -> None:
         while True:

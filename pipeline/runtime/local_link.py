@@ -13,6 +13,7 @@ import trio
 from trio.lowlevel import ParkingLot
 
 from pipeline.core.overflow import Decision, Hold, Overflow, decide
+from pipeline.runtime.bell import Bell
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.ports import LinkStatistics
 from pipeline.vocabulary.errors import LinkClosedError, LinkError, LinkFullError
@@ -41,7 +42,7 @@ class _Queue(Generic[T]):
     ) -> None:
         self.name = name
         self.room = ParkingLot()
-        self.arrival = ParkingLot()
+        self.arrival = Bell()
         self._hold = hold
         self._overflow = overflow
         self._floor = floor
@@ -74,8 +75,7 @@ class _Queue(Generic[T]):
             self._values.append((value, size))
             self.held += size
             self._sent += 1
-            if self.arrival:
-                self.arrival.unpark_all()
+            self.arrival.ring()
         return decision is Decision.ACCEPT
 
     @property
@@ -151,7 +151,7 @@ class _Queue(Generic[T]):
 
     def _wake_all(self) -> None:
         self.room.unpark_all()
-        self.arrival.unpark_all()
+        self.arrival.ring()
 
 
 class LocalSender(Generic[T]):
@@ -218,7 +218,7 @@ class LocalReceiver(Generic[T]):
     async def _wait(self) -> T:
         """The next value to come; parking is checkpoint enough, one more would only cost a turn of the loop."""
         while True:
-            await self._queue.arrival.park()
+            await self._queue.arrival.wait()
             try:
                 return self._queue.take()
             except trio.WouldBlock:
@@ -232,7 +232,7 @@ class LocalReceiver(Generic[T]):
         """Wait until there is a value to receive, or none will ever come."""
         await trio.lowlevel.checkpoint()
         while self._queue.is_drained:
-            await self._queue.arrival.park()
+            await self._queue.arrival.wait()
 
     @property
     def held(self) -> float:
