@@ -17,7 +17,7 @@ from wsproto.utilities import ProtocolError as WsprotoError
 from pipeline.proving import happenings as hp
 from pipeline.proving.network import End
 from pipeline.proving.simulated_backend import secret_number
-from pipeline.proving.simulated_session import Session
+from pipeline.proving.simulated_session import Session, in_order
 from pipeline.proving.trace import Trace
 from pipeline.realtime import events as ev
 from pipeline.realtime.codec import encode
@@ -127,7 +127,7 @@ class SimulatedService:
 
     async def _welcome(self, request: trio_websocket.WebSocketRequest, end: End) -> None:
         wire = end.wire.number
-        line = FaultLine(self._faults, seed=f"{self.seed} {wire}", now=trio.current_time())
+        line = FaultLine(in_order(self._faults), seed=f"{self.seed} {wire}", now=trio.current_time())
         upgrade = line.upgrade()
         await trio.sleep(upgrade.delay_s)
         match upgrade.answer:

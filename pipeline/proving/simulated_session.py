@@ -25,6 +25,7 @@ from pipeline.server.desk import Output
 from pipeline.server.faults.catalogue import Fault
 from pipeline.server.faults.line import FaultLine
 from pipeline.server.faults.schema import Close, Drop
+from pipeline.server.faults.wire import DuplicateEvent
 from pipeline.vocabulary.errors import ProtocolError
 from pipeline.vocabulary.frames import BYTES_PER_MS
 
@@ -103,7 +104,7 @@ class Session:
     def use(self, faults: Sequence[Fault]) -> None:
         """These faults are at work from now on, beside those of its own."""
         self._common_faults = tuple(faults)
-        self.line.use((*self._common_faults, *self._own_faults), trio.current_time())
+        self.line.use(in_order([*self._common_faults, *self._own_faults]), trio.current_time())
         self._move()
 
     @contextmanager
@@ -341,6 +342,11 @@ class Telling:
             case ev.ErrorEvent(error=error):
                 return hp.Told(self._wire, kind_of(event), about=error.event_id or "")
         return None
+
+
+def in_order(faults: Sequence[Fault]) -> list[Fault]:
+    """As they came, but for those that say an event twice: what others changed in only one of two would be no echo."""
+    return sorted(faults, key=lambda fault: isinstance(fault, DuplicateEvent))
 
 
 def kind_of(event: ev.ClientEvent | ev.ServerEvent) -> str:

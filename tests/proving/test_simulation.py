@@ -95,3 +95,11 @@ def test_a_muted_daemon_says_so_and_hears_nothing_until_it_is_unmuted() -> None:
     assert outcome.turns == 2
     shown = [happening.line for _, happening in outcome.recent if isinstance(happening, hp.Noticed)]
     assert [MUTED in line for line in shown if '"event":"state"' in line].count(True) == 1
+
+
+def test_an_event_that_comes_twice_is_the_same_twice_whatever_else_is_done_to_it() -> None:
+    plan = Plan(seed=1, duration_s=60)
+    strikes = [Strike(5.0, "duplicate_event", 40.0, "1"), Strike(6.0, "odd_bytes", 39.0, "1")]
+    outcome = play(plan, [Utterance(1, 15.0, 16.5)], strikes)
+    assert outcome.turns == 1
+    assert not outcome.failures
