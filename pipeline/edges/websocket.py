@@ -252,6 +252,7 @@ class _Line:
         while not over.is_set():
             with trio.move_on_at(max(asked_s, self._stream.alive_s) + patience_s):
                 await over.wait()
+                break
             for _ in range(2):  # perhaps it was us who stood still: what has come meanwhile is read first
                 await trio.lowlevel.checkpoint()
             if trio.current_time() >= max(asked_s, self._stream.alive_s) + patience_s and not over.is_set():

@@ -44,7 +44,7 @@ RESTART_S: Final = 5.0
 """A daemon that ended is started again after this, as a service manager does it."""
 PATIENCE_S: Final = 30.0
 """So long the world waits at the end for the daemon."""
-SWEEP_S: Final = 6 * 3_600.0
+SWEEP_S: Final = 12 * 3_600.0
 """Garbage is collected this often."""
 OVERRIDES: Final = (
     "audio.input=none:",
