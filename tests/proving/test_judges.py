@@ -78,6 +78,38 @@ def test_sound_is_too_old_after_20_s() -> None:
         assert judged(trace) == broken
 
 
+# frames that share a message
+
+
+def captured(*at_s: float) -> list[Moment]:
+    return [(each, hp.Captured(number, 1, speech=True)) for number, each in enumerate(at_s, 1)]
+
+
+@pytest.mark.parametrize(
+    ("after", "broken"),
+    [
+        ([(5.0, hp.Sent(1, 1, 3)), (5.0, hp.Heard(1, 1, 3))], {}),
+        ([(5.0, hp.Sent(1, 2, 3))], {"6": 1}),  # there are only three
+        ([(21.0, hp.Sent(1, 2, 2))], {}),
+        ([(21.0, hp.Sent(1, 1, 3))], {"10": 1}),  # the oldest counts
+        ([(5.0, hp.Heard(1, 1, 2)), (5.0, hp.Heard(1, 3))], {}),
+        ([(5.0, hp.Heard(1, 1, 2)), (5.0, hp.Heard(1, 2, 2))], {"8": 1, "9": 1}),
+        ([(5.0, hp.Heard(1, 3)), (5.0, hp.Heard(1, 1, 2))], {"9": 1}),
+        ([(5.0, hp.Heard(1, 1, 3)), (5.0, hp.UtteranceBegan(5))], {}),
+        ([(5.0, hp.Heard(1, 1, 2)), (5.0, hp.UtteranceBegan(5))], {"8-whole": 1}),
+    ],
+)
+def test_every_frame_of_a_message_is_judged(after: list[Moment], broken: dict[str, int]) -> None:
+    assert judged([*session(1, 0.0), *captured(0.5, 2.0, 3.0), *after]) == broken
+
+
+@pytest.mark.parametrize(("heard", "broken"), [(3, {}), (2, {"8-whole": 1})])
+def test_an_utterance_is_judged_before_its_frames_are_forgotten(heard: int, broken: dict[str, int]) -> None:
+    silence = [(3.0 + 0.02 * each, hp.Captured(each, 1, speech=False)) for each in range(4, 30_001)]
+    trace = [*session(1, 0.0), *captured(1.0, 2.0, 3.0), (3.0, hp.Heard(1, 1, heard)), *silence]
+    assert judged(trace) == broken
+
+
 # 11
 
 
