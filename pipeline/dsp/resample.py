@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import samplerate
-from numpy.typing import NDArray
 
 from pipeline.dsp.pcm16 import to_pcm, to_samples
 
@@ -50,16 +49,11 @@ class StreamResampler:
         samples = to_samples(pcm)
         if self._converter is None or not samples.size:
             return pcm
-        return to_pcm(self.process_floats(samples.astype(np.float32)))
-
-    def process_floats(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `process`, without rounding; shape (samples,), in whatever unit. Not for equal rates."""
-        assert self._converter is not None, "nothing to resample"
         self._taken += samples.size
         self._holds_silence = False
-        resampled: NDArray[np.float32] = self._converter.process(samples, self.to_hz / self.from_hz)
+        resampled = self._converter.process(samples.astype(np.float32), self.to_hz / self.from_hz)
         self._given += resampled.size
-        return resampled
+        return to_pcm(resampled)
 
     def process_silence(self, samples: int) -> bytes:
         """As `process` of so many zeros, and no work where the filter holds nothing else.

