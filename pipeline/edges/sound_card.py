@@ -6,6 +6,7 @@ Mute is a closed device: leaving `open` stops the stream and gives the card back
 """
 
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -30,10 +31,14 @@ STALE_S: Final = 0.4
 or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
-QUIET_MS: Final = 60
-"""What comes together where there is no hurry while a reply sounds: whoever talks over it is not to wait."""
-IDLE_MS: Final = 100
-"""And while none does: nobody notices how late the first word is heard, only how late the last one is."""
+QUIET_MS: Final = 100
+"""What comes together where there is no hurry: nobody notices how late the first word is heard, only how late the last
+one is, and whoever raises the voice over a reply is louder than the room was."""
+ONSET: Final = 2.0
+"""So many times louder than anything in the ROOM_MS before, a block comes at once, with what waits."""
+ROOM_MS: Final = 1_000
+ONSET_MIN: Final = 100
+"""The least that wakes anybody: -50 dBFS."""
 REQUEST_MS: Final = 100
 """Asked for at once where there is so much: every fifth callback wakes the loop instead of every one. A barge-in takes
 it back."""
@@ -117,14 +122,8 @@ class CardMicrophone:
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
                 far = partial(self._system.far_end.take, captured_s, samples)
-                yield InputBlock(pcm, captured_s, far=far, no_hurry=partial(self._take_time, stream, frame_ms))
+                yield InputBlock(pcm, captured_s, far=far, no_hurry=ear.take_time)
             await stream.wait_callback()
-
-    def _take_time(self, stream: CardStream, frame_ms: int) -> int:
-        together_ms = IDLE_MS if self._system.far_end.is_resting else QUIET_MS
-        frames = max(1, together_ms // frame_ms)
-        stream.wake_after = frames * frame_ms // BLOCK_MS
-        return frames
 
 
 class _Ear:
@@ -142,6 +141,7 @@ class _Ear:
         self._inserted = 0  # silence in the time line that the card did not hear
         self._origin: int | None = None  # place in the time line where the resampler began
         self._given = 0  # samples cut off `_sound` since
+        self._room: deque[int] = deque(maxlen=ROOM_MS // BLOCK_MS)  # peaks of its blocks
 
     def take(self, mark: Mark, now: float) -> None:
         """Take the block of this mark out of the ring, or discard it if it is stale."""
@@ -150,6 +150,7 @@ class _Ear:
         pcm = to_mono(stream.ring.read(mark.samples * stream.channels), stream.channels)
         index = mark.first + self._inserted
         missing = self._missing(mark, index)
+        self._room.append(mark.peak)
         statistics.blocks += 1
         statistics.xruns += mark.xrun
         statistics.inserted += missing
@@ -176,6 +177,13 @@ class _Ear:
             del self._sound[: self._size]
             self._given += self._size // 2
             yield self._clock.at(place), frame
+
+    def take_time(self) -> int:
+        """There is no hurry: let frames come together; returns how many, unless something is heard before."""
+        frames = max(1, QUIET_MS * BYTES_PER_MS // self._size)
+        self._stream.wake_after = frames * self._size // (BLOCK_MS * BYTES_PER_MS)
+        self._stream.wake_above = max(ONSET_MIN, round(ONSET * max(self._room)))
+        return frames
 
     def _missing(self, mark: Mark, index: int) -> int:
         """How many samples the card lost before this block; its time alone proves nothing, servers guess it."""

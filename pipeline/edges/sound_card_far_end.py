@@ -43,11 +43,6 @@ class FarEnd:
         """It has closed."""
         self._stream = None
 
-    @property
-    def is_resting(self) -> bool:
-        """Nothing sounds, and nothing is about to; False where that is not known."""
-        return self._stream is not None and self._stream.wake_below == 0
-
     def take(self, from_s: float, samples: int) -> bytes:
         """What left the loudspeaker from `from_s` on (host clock): s16le mono at RATE_HZ, `samples` long."""
         stream = self._stream

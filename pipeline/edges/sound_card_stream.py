@@ -27,6 +27,9 @@ SLICES: Final = 2
 the device: it uses up one slice, however long it was, and the device has the other to be heard again."""
 FIRST_CALLBACK_S: Final = 1.0
 """A sound server needs 35 to 60 ms to begin, a suspended or wireless device longer."""
+GLANCE: Final = 4
+"""So many samples apart is looked at how loud a block is, as Python numbers: for so few, waking numpy up takes longer
+than the rest of a callback."""
 MARKS_MAX: Final = 64
 """Blocks the loop may be behind: 1.3 s, three times what is discarded as stale."""
 
@@ -38,6 +41,7 @@ class Mark(NamedTuple):
         at_s: host clock when its first sample was heard, or leaves.
         came_s: host clock of its callback.
         xrun: the device lost sound just before this block.
+        peak: of a microphone's block, its highest sample, or one next to it.
     """
 
     first: int
@@ -45,6 +49,7 @@ class Mark(NamedTuple):
     at_s: float
     came_s: float
     xrun: bool
+    peak: int = 0
 
 
 class Times(Protocol):
@@ -80,7 +85,9 @@ class CardStream:
         self.ring = RingBuffer(self.block * channels * (MARKS_MAX + 4))  # marks are forgotten before their samples
         self.played = RingBuffer(self.block * channels * (MARKS_MAX + 4))
         self.wake_after = 1
-        """A microphone's callback wakes the loop when so many blocks wait to be taken."""
+        """A microphone's callback wakes the loop when so many blocks wait to be taken ..."""
+        self.wake_above = 0
+        """... or at once when one is louder than this (`peak`)."""
         self.wake_below = math.inf
         """A loudspeaker's callback wakes the loop when the ring holds less than so many samples: by default always."""
         self.is_sick = False
@@ -96,8 +103,10 @@ class CardStream:
         """Callback of a microphone."""
         now = self._clock()
         self.ring.write(block)
-        self._note(samples, now + (times.inputBufferAdcTime - times.currentTime), now, xrun=flags.input_overflow)
-        if len(self._marks) >= self.wake_after:
+        loudest = max(memoryview(block).cast("B").cast("h")[::GLANCE])
+        at_s = now + (times.inputBufferAdcTime - times.currentTime)
+        self._note(samples, at_s, now, xrun=flags.input_overflow, peak=loudest)
+        if len(self._marks) >= self.wake_after or loudest > self.wake_above:
             os.eventfd_write(self._event, 1)
 
     def play(self, block: Any, samples: int, times: Times, flags: Flags) -> None:
@@ -115,8 +124,8 @@ class CardStream:
         self.has_finished = True
         os.eventfd_write(self._event, 1)
 
-    def _note(self, samples: int, at_s: float, came_s: float, *, xrun: bool) -> None:
-        self._marks.append(Mark(self._index, samples, at_s, came_s, xrun))
+    def _note(self, samples: int, at_s: float, came_s: float, *, xrun: bool, peak: int = 0) -> None:
+        self._marks.append(Mark(self._index, samples, at_s, came_s, xrun, peak))
         self._index += samples
 
     # the loop

@@ -30,6 +30,10 @@ TAIL_S: Final = 0.9
 """Heard after speech: longer than the silence that ends a turn at the service."""
 
 
+TOGETHER: Final = 5
+"""Blocks that a microphone gives, and a loudspeaker takes, at once where there is no hurry."""
+
+
 class Utterance(NamedTuple):
     """Somebody speaks from `start_s` to `end_s` (s since the run began)."""
 
@@ -47,14 +51,11 @@ class SimulatedMicrophone:
 
     name = "simulated microphone"
 
-    def __init__(
-        self, trace: Trace, script: Sequence[Utterance], *, continuous: bool, is_idle: Callable[[], bool]
-    ) -> None:
+    def __init__(self, trace: Trace, script: Sequence[Utterance], *, continuous: bool) -> None:
         self.captured = 0
         self._trace = trace
         self._script = script
         self._continuous = continuous
-        self._is_idle = is_idle  # no reply sounds
         self._unplugged = 0
         self._changed = Bell()
         self._together = 1  # so many blocks come at once
@@ -89,8 +90,8 @@ class SimulatedMicrophone:
         index = 0
         while True:
             index = self._next_index(index, origin_s, frame_s)
-            behind = index + self._together
-            self._together = 1
+            behind = min(index + self._together, self._next_onset(origin_s, frame_s) + 1)
+            behind, self._together = max(behind, index + 1), 1
             await self._hear_until(round(origin_s + behind * frame_s, 6))
             for each in range(index, behind):
                 yield self._block(round(origin_s + each * frame_s, 6), frame_ms)
@@ -114,6 +115,12 @@ class SimulatedMicrophone:
         begin_s = self._script[self._at].start_s - LEAD_S
         return max(index, math.ceil((begin_s - origin_s) / frame_s))
 
+    def _next_onset(self, origin_s: float, frame_s: float) -> int:
+        """The block in which the next utterance begins: a sound card would not keep it back."""
+        if self._at + 1 >= len(self._script):
+            return 1 << 40
+        return math.ceil(round((self._script[self._at + 1].start_s - origin_s) / frame_s, 6))
+
     def _block(self, start_s: float, frame_ms: int) -> InputBlock:
         while self._continuous and self._at + 1 < len(self._script) and self._script[self._at + 1].start_s <= start_s:
             self._at += 1
@@ -126,7 +133,7 @@ class SimulatedMicrophone:
 
     def _take_time(self) -> int:
         """As a sound card (`edges/sound_card`)."""
-        self._together = 5 if self._is_idle() else 3
+        self._together = TOGETHER
         return self._together
 
 
@@ -148,7 +155,6 @@ class SimulatedLoudspeaker:
     name = "simulated loudspeaker"
 
     def __init__(self, trace: Trace) -> None:
-        self.is_resting = False
         self._trace = trace
         self._unplugged = 0
         self._changed = Bell()
@@ -212,8 +218,6 @@ class SimulatedLoudspeaker:
 class _OpenLoudspeaker:
     """As OutputStream: takes some blocks at once, as a sound card does; each sounds when its moment has come."""
 
-    TOGETHER = 5
-
     def __init__(self, device: SimulatedLoudspeaker, frame_ms: int) -> None:
         self._device = device
         self._frame_s = frame_ms / 1000
@@ -228,7 +232,7 @@ class _OpenLoudspeaker:
         self._index = max(self._index + 1, math.ceil((now - self._start_s) / self._frame_s))
         leaves_s = self._leaves_s(self._index)
         await self._device.wait_until(leaves_s)
-        return OutputRequest(self._samples, leaves_s, self.TOGETHER)
+        return OutputRequest(self._samples, leaves_s, TOGETHER)
 
     def cut(self, fade_ms: float) -> float | None:
         """The block that is to sound next fades; the others are dropped."""
@@ -243,11 +247,7 @@ class _OpenLoudspeaker:
 
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """Let time pass."""
-        self._device.is_resting = True
-        try:
-            await serve_until(until, self._device.stay)
-        finally:
-            self._device.is_resting = False
+        await serve_until(until, self._device.stay)
 
     async def write(self, pcm: bytes | None) -> None:
         """Take the answer."""
@@ -255,7 +255,7 @@ class _OpenLoudspeaker:
         if pcm is None:
             return
         size = 2 * self._samples
-        assert size <= len(pcm) <= self.TOGETHER * size, "as many samples as were asked for"
+        assert size <= len(pcm) <= TOGETHER * size, "as many samples as were asked for"
         assert len(pcm) % size == 0, "whole blocks"
         self._device.play(pcm[:size])
         for at in range(size, len(pcm), size):

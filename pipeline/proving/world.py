@@ -109,9 +109,7 @@ class World:
         voice, dialect = self.settings.conversation.voice, DIALECTS[self.settings.server.dialect]
         admission = Admission(PROVIDER_KEY, voice=voice, max_sessions=1_000, dialect=dialect)
         self.loudspeaker = SimulatedLoudspeaker(self.trace)
-        self.microphone = SimulatedMicrophone(
-            self.trace, self.script, continuous=plan.continuous, is_idle=lambda: self.loudspeaker.is_resting
-        )
+        self.microphone = SimulatedMicrophone(self.trace, self.script, continuous=plan.continuous)
         self.service = SimulatedService(
             self.trace, admission, self.true_wall_s, plan.frame_ms, plan.seed, self.settings.server
         )
