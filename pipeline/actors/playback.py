@@ -55,6 +55,8 @@ async def playback(
         except SoundSystemHungError:
             raise  # this process has to end
         except DeviceError as error:
+            if (place := loudspeaker.report(trio.current_time())) is not None:
+                await heard.send(place)  # how far it came: the last report may be a request old, and so some blocks
             if not told:
                 await flushed.send(OutputFailed(error.fault()))
             told = True
