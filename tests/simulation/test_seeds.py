@@ -27,6 +27,7 @@ def test_no_promise_is_broken_whatever_happens(seed: int, outcome_of: Callable[[
     assert not outcome.failures, f"{outcome.failures[0]}\nagain: {outcome.plan.command}\npicture: {picture}"
 
 
+@pytest.mark.timeout(600)  # alone it has to run all seeds
 def test_every_promise_that_is_kept_is_put_to_the_test(tried_by: Callable[[int], dict[str, int]]) -> None:
     tried: Counter[str] = Counter()
     for seed in SEEDS:
