@@ -189,11 +189,12 @@ class SimulatedLoudspeaker:
             await self._changed.wait()
 
     async def wait_until(self, when_s: float) -> None:
-        """Wait for a moment to come; raises DeviceError if the device is gone by then."""
+        """Wait for a moment to come; raises DeviceError as soon as the device is gone."""
         determinism.at(when_s, self._changed.ring)
+        self.demand()
         while trio.current_time() < when_s:
             await self._changed.wait()
-        self.demand()
+            self.demand()
 
     def demand(self) -> None:
         """Raise DeviceError if the device is gone."""
