@@ -4,12 +4,12 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import httpx
 import trio
 
 from pipeline.core.credential import remaining_life_s
 from pipeline.core.retry import parse_http_date, parse_retry_after
 from pipeline.edges.interfaces import Minted
+from pipeline.edges.lean_httpx import httpx
 from pipeline.edges.wire_faults import network_error, tls_error
 from pipeline.realtime.client_secrets import (
     DEVICE_HEADER,
@@ -97,7 +97,7 @@ class TokenClient:
         async with httpx.AsyncClient(
             verify=self._tls,
             trust_env=False,
-            timeout=None,  # noqa: S113  see mint
+            timeout=None,
             transport=self._transport,
         ) as client:
             response = await client.send(self._request, stream=True, follow_redirects=False)

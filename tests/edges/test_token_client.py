@@ -3,6 +3,8 @@ import json
 import logging
 import socket
 import ssl
+import subprocess
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -354,3 +356,9 @@ def test_a_host_that_is_no_name() -> None:
 def test_plain_http_to_another_machine_is_a_defect_of_the_configuration() -> None:
     with pytest.raises(AssertionError, match="plain http"):
         client(80, host="tokens.example")
+
+
+def test_the_daemon_does_not_load_what_only_a_command_line_needs() -> None:
+    program = "import pipeline.app, sys; print(*({'click', 'pygments', 'rich'} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == ""
