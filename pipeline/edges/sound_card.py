@@ -289,7 +289,7 @@ class _Mouth:
         stream, channels = self._stream, self._stream.channels
         taken = stream.ring.take_back(stream.block * channels)
         fade_bytes = round(fade_ms * stream.rate_hz / 1000) * channels * SAMPLE_BYTES
-        if not fade_bytes or len(taken) < fade_bytes:
+        if not taken or len(taken) < fade_bytes:
             stream.ring.write(taken)
             return None
         one_of_them = to_samples(taken[:fade_bytes])[::channels]  # all channels play the same

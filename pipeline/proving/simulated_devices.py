@@ -238,7 +238,7 @@ class _OpenLoudspeaker:
     def cut(self, fade_ms: float) -> float | None:
         """The block that is to sound next fades; the others are dropped."""
         fade_bytes = round(fade_ms * BYTES_PER_MS / 2) * 2
-        if not self._ready or not fade_bytes:
+        if not self._ready:
             return None
         index = min(self._ready)
         block = self._ready[index]

@@ -330,6 +330,19 @@ async def test_what_lies_ready_is_taken_back_and_fades(
         await stream.write(COUNTER[: 2 * request.samples])
 
 
+async def test_without_a_fade_what_lies_ready_is_dropped_all_the_same(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        await stream.wait_request()
+        await stream.write(COUNTER[:4_800])
+        assert stream.cut(0) is not None
+        await trio.sleep(0.3)
+    played = bytes(portaudio.streams[0].played)
+    assert COUNTER[:800] in played
+    assert COUNTER[1_920:2_000] not in played
+
+
 async def test_what_is_too_short_to_fade_is_left(
     autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
 ) -> None:
