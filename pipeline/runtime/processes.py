@@ -116,44 +116,30 @@ async def supervise(
         TalkwireError: with verdict "stop", as an actor of the child raised it.
         CrashLoopError: too many crashes.
     """
-    with closing(ForkServer(spec.command)) as server:
-        await _keep_alive(server, spec, state, links, floor, plan=plan, intensity=intensity, report=report)
-
-
-async def _keep_alive(
-    server: ForkServer,
-    spec: ChildSpec,
-    state: ChildState,
-    links: Links,
-    floor: Floor,
-    *,
-    plan: Callable[[Beat | None, Death | None], bytes],
-    intensity: RestartIntensity,
-    report: Callable[[Incident], None],
-) -> None:
     in_outage = False
     begin = plan(None, None)
-    while True:
-        life = _Life(spec, state, report)
-        began_s = trio.current_time()
-        death = await life.live(server, links, floor, begin)
-        state.ended = str(death)
-        if life.refusal is not None:
-            raise error_from(life.refusal)
-        if trio.current_time() - began_s > OUTAGE_OVER_S:
-            in_outage = False
-        if death not in OUTAGES:
-            in_outage = False
-            if intensity.exceeded(trio.current_time()):
-                raise CrashLoopError(f"giving up after too many restarts; the last: process {spec.name} {death}")
-            report(Incident(f"process {spec.name}", Happening.RESTARTED, _fault(death)))
-        elif not in_outage:  # told once
-            in_outage = True
-            report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
-        begin = plan(state.beat, death)
-        if in_outage:
-            await trio.sleep_until(began_s + OUTAGE_PAUSE_S)
-        state.restarts += 1
+    with closing(ForkServer(spec.command)) as server:
+        while True:
+            life = _Life(spec, state, report)
+            began_s = trio.current_time()
+            death = await life.live(server, links, floor, begin)
+            state.ended = str(death)
+            if life.refusal is not None:
+                raise error_from(life.refusal)
+            if trio.current_time() - began_s > OUTAGE_OVER_S:
+                in_outage = False
+            if death not in OUTAGES:
+                in_outage = False
+                if intensity.exceeded(trio.current_time()):
+                    raise CrashLoopError(f"giving up after too many restarts; the last: process {spec.name} {death}")
+                report(Incident(f"process {spec.name}", Happening.RESTARTED, _fault(death)))
+            elif not in_outage:  # told once
+                in_outage = True
+                report(Incident(f"process {spec.name}", Happening.FAILED, _fault(death)))
+            begin = plan(state.beat, death)
+            if in_outage:
+                await trio.sleep_until(began_s + OUTAGE_PAUSE_S)
+            state.restarts += 1
 
 
 class _Life:

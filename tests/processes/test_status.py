@@ -89,7 +89,7 @@ def test_a_killed_process_is_seen_to_be_gone_and_to_come_back(
     assert server is not None
     os.kill(server, signal.SIGKILL)  # takes `audio` along, whose successor could otherwise be there before we look
     for state in ("gone", "open"):
-        wait_until(lambda: loudspeaker(runtime) == state, 10)  # noqa: B023 - asked before it changes
+        wait_until(lambda: state_of("loudspeaker", runtime) == state, 10)  # noqa: B023 - asked before it changes
     assert '"cause":"restarted"' in watcher.until('"event":"fault","fault":{"kind":"Actor"')
 
     def is_back() -> bool:
@@ -158,9 +158,9 @@ def hammer(runtime: Path, ops: list[str], times: int) -> None:
                     break
 
 
-def microphone(runtime: Path) -> str:
-    """How it stands now."""
-    return str(json.loads(say(runtime, '{"op":"status"}'))["microphone"]["state"])
+def state_of(device: str, runtime: Path) -> str:
+    """How the microphone or the loudspeaker stands now."""
+    return str(json.loads(say(runtime, '{"op":"status"}'))[device]["state"])
 
 
 @pytest.mark.parametrize("placement", ["single", "daemon"])
@@ -171,23 +171,18 @@ def test_hundreds_of_asks_for_mute_and_unmute_end_nothing_and_the_last_one_count
     endpoint.until('"event":"voice","active":true')
     hammer(runtime, ["mute", "unmute"], 300)
     say(runtime, '{"op":"mute"}')
-    wait_until(lambda: microphone(runtime) == "closed", 5)
+    wait_until(lambda: state_of("microphone", runtime) == "closed", 5)
     if placement == "daemon":  # nor while nobody takes what is said to the microphone
         audio = endpoint.audio()
         assert audio is not None
         os.kill(audio, signal.SIGSTOP)
     hammer(runtime, ["unmute", "mute"], 300)
     say(runtime, '{"op":"unmute"}')
-    wait_until(lambda: microphone(runtime) == "open", 10)
+    wait_until(lambda: state_of("microphone", runtime) == "open", 10)
     endpoint.process.terminate()
     status, out, err = endpoint.end()
     assert (status, err) == (0, "")
     assert "actor session" not in out
-
-
-def loudspeaker(runtime: Path) -> str:
-    """How it stands now."""
-    return str(json.loads(say(runtime, '{"op":"status"}'))["loudspeaker"]["state"])
 
 
 @pytest.mark.parametrize("placement", ["single", "daemon"])
