@@ -97,7 +97,7 @@ class TokenClient:
         async with httpx.AsyncClient(
             verify=self._tls,
             trust_env=False,
-            timeout=None,
+            timeout=None,  # see mint
             transport=self._transport,
         ) as client:
             response = await client.send(self._request, stream=True, follow_redirects=False)
