@@ -167,7 +167,8 @@ class _Life:
             return Death.LATE
         self._state.pid = child.pid
         self._state.started_s = self._state.beat_s = trio.current_time()
-        ours.send(msgspec.msgpack.encode(Begin(plan)))
+        with suppress(OSError):  # killed before it has begun: its pidfd tells
+            ours.send(msgspec.msgpack.encode(Begin(plan)))
         name = self._spec.name
         trunk = Trunk(
             trio.socket.from_stdlib_socket(ours),

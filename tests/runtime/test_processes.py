@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -10,10 +11,12 @@ from random import Random
 
 import pytest
 import trio
+import trio.lowlevel
 
 from pipeline.core.retry import RestartIntensity
 from pipeline.runtime import graph, processes, supervisor
 from pipeline.runtime.floor import Floor
+from pipeline.runtime.forks import Forked, ForkServer
 from pipeline.runtime.links import open_links
 from pipeline.runtime.process_link import Trunk
 from pipeline.runtime.supervisor import Incident
@@ -101,6 +104,27 @@ async def test_values_flow_from_a_child_and_it_ends_with_its_parent() -> None:
         assert parent.state.beat is not None
     assert parent.received[:20] == list(range(20))
     assert (parent.incidents, parent.state.pid) == ([], 0)
+
+
+async def test_a_child_that_dies_before_it_is_told_to_begin_is_a_crash_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = ForkServer.fork
+    forked: list[Forked] = []
+
+    async def fork_and_kill(self: ForkServer, trunk: socket.socket) -> Forked:
+        child = await fork(self, trunk)
+        forked.append(child)
+        if len(forked) == 1:
+            os.kill(child.pid, signal.SIGKILL)
+            await trio.lowlevel.wait_readable(child.pidfd)
+            trunk.close()  # as the server closes its own: nobody holds the other end any more
+        return child
+
+    monkeypatch.setattr(ForkServer, "fork", fork_and_kill)
+    async with parent_of("well") as parent:
+        await parent.until_received(1)
+    assert causes(parent) == ["crash"]
 
 
 async def test_a_child_keeps_what_its_start_made_from_the_collector() -> None:
