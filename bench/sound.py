@@ -163,10 +163,11 @@ async def _play(rig: Rig, tone_s: float, figures: Figures | None) -> list[float]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(record)
         await trio.sleep(SETTLE_S / 2)
-        await rig.service.answer(tone_s)
-        if figures is not None:
-            await trio.sleep(SETTLE_S)  # to take a minute of sound in is another matter
-            figures.cpu_percent.append(await cpu_percent(rig.processes(), min(COST_S, tone_s)))
+        if figures is None:
+            await rig.service.answer(tone_s)
+        else:
+            nursery.start_soon(rig.service.answer, tone_s)
+            figures.cpu_percent.append(await cpu_percent(rig.processes(), tone_s))  # to take it all in is part of it
             figures.pss_mb.append(pss_mb(rig.processes()))
     if figures is not None:
         await rig.mute()
