@@ -112,8 +112,11 @@ def talkwire(tmp_path: Path, server_messages: Callable[[], list[str]]) -> Iterat
     else has, for other daemons run on this machine at the same time.
     """
     started: list[Talkwire] = []
+    tree = Path(__file__).parents[
+        2
+    ]  # before whatever is installed: sitecustomize imports it while there is no sys.path[0]
     shared = {
-        "PYTHONPATH": str(Path(__file__).with_name("recording")),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("recording")), str(tree)]),
         "SERVER_MESSAGES": str(tmp_path / "server_messages"),
     }
 
