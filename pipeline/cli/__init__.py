@@ -7,8 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
@@ -74,17 +74,24 @@ def perform_command(arguments: Sequence[str]) -> int:
 
 
 def say(text: str) -> None:
-    """Print one text on stdout, at once.
+    """Print one text on stdout, at once. Raises as `writing` does."""
+    if sys.stdout is None:
+        return  # the shell closed it: nobody wants to know
+    with writing():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Write to stdout in this block.
 
     Raises:
         BrokenPipeError: nobody reads any more.
         UsageError: it cannot be written, for a full disk.
     """
-    if sys.stdout is None:
-        return  # the shell closed it: nobody wants to know
     try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

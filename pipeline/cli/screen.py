@@ -1,13 +1,14 @@
 """What the demo shows: live at a terminal, plain lines elsewhere."""
 
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli import writing
 from pipeline.cli.call_record import CallRecord
 from pipeline.cli.timeline import MARKS
 from pipeline.vocabulary.signals import AnyNotice, StateNotice, TranscriptNotice
@@ -18,6 +19,11 @@ STYLES = {"user": "cyan", "assistant": "green", "state": "bold", "starting": "di
 
 class PipedConsole(Console):
     """A console whose closed pipe is the error it is; rich would leave the program by SystemExit, through trio."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's. Raises as `writing` does."""
+        with writing():
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Called by rich while it handles the error, which is raised again here."""

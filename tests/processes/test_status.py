@@ -58,6 +58,14 @@ def test_without_a_daemon_it_says_so_in_one_line(talkwire: Start, runtime: Path)
     assert err == f"talkwire: no daemon runs in {runtime}; start one with: talkwire run\n"
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--watch",)])
+def test_a_full_disk_is_told_in_one_line(talkwire: Start, runtime: Path, flags: tuple[str, ...]) -> None:
+    start_daemon(talkwire, "single", runtime)
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        status, _, err = talkwire("status", *flags, at(runtime), stdout=full).end()
+    assert (status, err) == (2, "talkwire: cannot write to stdout: No space left on device\n")
+
+
 def test_it_shows_a_daemon_in_one_process(talkwire: Start, runtime: Path, look: Callable[[], dict[str, Any]]) -> None:
     daemon = start_daemon(talkwire, "single", runtime)
     shown = look()
