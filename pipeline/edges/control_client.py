@@ -48,14 +48,16 @@ class ControlLine:
         self._heard = bytearray()
 
     async def ask(self, ask: ctl.Ask) -> None:
-        """Say one line. Raises NoDaemonError: nobody takes it any more."""
+        """Say one line. Raises NoDaemonError: nobody takes it.
+
+        To who has been sent away, the reason was said before this: `hear` has it.
+        """
         rest = msgspec.json.encode(ask) + b"\n"
-        try:
-            with trio.fail_after(ANSWER_S):
-                while rest:
-                    rest = rest[await self._line.send(rest) :]
-        except (OSError, trio.TooSlowError) as error:
-            raise NoDaemonError("the daemon has ended") from error
+        with trio.move_on_after(ANSWER_S) as patience, suppress(OSError):
+            while rest:
+                rest = rest[await self._line.send(rest) :]
+        if patience.cancelled_caught:
+            raise _late()
 
     async def hear(self) -> ctl.Message:
         """The next message.
@@ -84,10 +86,14 @@ class ControlLine:
             with suppress(OSError):  # reset: it was killed
                 chunk = await self._line.recv(_READ_BYTES)
         if patience.cancelled_caught:
-            raise NoDaemonError(f"the daemon does not answer within {ANSWER_S:.0f} s")
+            raise _late()
         if not chunk:
             raise NoDaemonError("the daemon has ended")
         return chunk
+
+
+def _late() -> NoDaemonError:
+    return NoDaemonError(f"the daemon does not answer within {ANSWER_S:.0f} s")
 
 
 def _nobody(directory: Path, error: Exception) -> NoDaemonError:

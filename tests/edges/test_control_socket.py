@@ -384,6 +384,19 @@ async def test_the_client_refuses_what_is_no_message(folder: Path, said: bytes, 
                 nursery.cancel_scope.cancel()
 
 
+async def test_the_client_tells_why_it_was_sent_away_before_it_could_ask(folder: Path) -> None:
+    with trio.socket.socket(socket.AF_UNIX) as listener:
+        await listener.bind(str(folder / cs.NAME))
+        listener.listen(1)
+        async with open_control_line(folder) as line:
+            other, _ = await listener.accept()
+            with other:
+                await other.send(b'{"event":"refused","field":"","message":"there are 16 peers already"}\n')
+            await line.ask(ctl.StatusAsk())
+            with pytest.raises(NoDaemonError, match="the daemon refuses: there are 16 peers already"):
+                await line.hear()
+
+
 async def test_the_client_notices_that_the_daemon_has_ended(folder: Path) -> None:
     with trio.socket.socket(socket.AF_UNIX) as listener:
         await listener.bind(str(folder / cs.NAME))
