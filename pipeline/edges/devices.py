@@ -150,7 +150,7 @@ class FirstToOpen(Generic[T]):
                     yield opened
                 return
         kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
-        raise kind("; ".join(failure.message for failure in failures))
+        raise kind("; ".join(dict.fromkeys(failure.message for failure in failures)))  # no sound system: all say so
 
     @asynccontextmanager
     async def _until_back(self, better: Sequence[Openable[T]]) -> AsyncGenerator[None, None]:

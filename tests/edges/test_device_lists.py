@@ -11,6 +11,7 @@ import trio.lowlevel
 import trio.testing
 
 from pipeline.edges.devices import ASK_S, FirstToOpen, input_device, output_device
+from pipeline.edges.sound_card_names import NO_DEVICES
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.settings import DeviceList
@@ -76,6 +77,17 @@ async def test_the_device_in_reserve_may_fail_too(
     with pytest.raises(DeviceError) as caught:
         await take(microphone, 1)
     assert caught.value.message.count("device:") == 2, "both are told"
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_ails_every_device_of_a_list_is_told_once(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    module = FakeSounddevice()
+    nursery.start_soon(module.run)
+    with pytest.raises(DeviceError) as caught:
+        await take(input_device(["device:headset", "device:desk"], sound_system=module.system()), 1)
+    assert caught.value.message == NO_DEVICES
     nursery.cancel_scope.cancel()
 
 
