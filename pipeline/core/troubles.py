@@ -29,7 +29,7 @@ def troubles(
             if device.state is DeviceState.FAILED
         ),
         *(
-            f"the {name} is gone with its process"
+            f"the {name} is gone with its process" + _last_end(processes)
             for name, device in (("microphone", microphone), ("loudspeaker", loudspeaker))
             if device.state is DeviceState.GONE
         ),
@@ -43,6 +43,12 @@ def _of_processes(processes: list[ProcessStatus]) -> Iterator[str]:
             yield f"process {each.name} is {each.state}" + (f": the last one {each.ended}" if each.ended else "")
         elif each.beat_age_s is not None and each.beat_age_s > BEAT_AGE_MAX_S:
             yield f"process {each.name} has not said for {each.beat_age_s:.1f} s that it lives"
+
+
+def _last_end(processes: list[ProcessStatus]) -> str:
+    """How the process of the devices ended: another one runs, and may itself still wait for the sound system."""
+    ends = [each.ended for each in processes if each.ended]
+    return f", which {ends[0]}" if ends else ""
 
 
 def _condition(actor: ActorStatus) -> str:

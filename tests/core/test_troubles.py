@@ -45,6 +45,9 @@ def test_each_thing_that_is_wrong_is_a_sentence_with_its_cause() -> None:
     assert found(microphone=DeviceStatus("x", DeviceState.FAILED, "unplugged")) == ["the microphone failed: unplugged"]
     assert found(loudspeaker=DeviceStatus("x", DeviceState.FAILED, "hung")) == ["the loudspeaker failed: hung"]
     assert found(loudspeaker=DeviceStatus("x", DeviceState.GONE)) == ["the loudspeaker is gone with its process"]
+    assert found(loudspeaker=DeviceStatus("x", DeviceState.GONE), audio=replace(AUDIO, ended="crashed")) == [
+        "the loudspeaker is gone with its process, which crashed"
+    ]
     assert found(replace(SESSION, state=CallState.RECONNECTING, fault="cut")) == [
         "there is no line to the service: cut"
     ]
