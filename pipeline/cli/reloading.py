@@ -31,7 +31,12 @@ async def reload_on_hangup(
     notify: Callable[[Notice], None],
     manager: ServiceManager,
 ) -> None:
-    """At each SIGHUP `read` the settings, `adopt` what can be used at once, and `notify` about all that has changed."""
+    """At each SIGHUP `read` the settings, `adopt` what can be used at once, and `notify` about all that has changed.
+
+    For the rest of this process: trio raises again what was not read yet when the receiver closes, and a daemon that is
+    ending in order would die of it.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
             manager.tell("RELOADING=1", f"MONOTONIC_USEC={round(trio.current_time() * MICROSECONDS)}")

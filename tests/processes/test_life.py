@@ -273,6 +273,32 @@ def test_sighup_applies_what_can_be_and_names_what_cannot(
     ]  # fmt: skip
 
 
+def test_a_stop_while_settings_are_read_again_and_again_is_an_ordinary_end(
+    talkwire: Start, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("")
+    endpoint = talkwire(*away(f"--config={settings}"))
+    endpoint.until('"state":"reconnecting"')
+    settings.unlink()
+    os.mkfifo(settings)  # as slow as any medium: nobody writes into it
+    held = os.open(settings, os.O_RDWR)
+    descriptors = Path(f"/proc/{endpoint.process.pid}/fd")
+
+    def is_reading() -> bool:
+        with suppress(OSError):  # one of them has been closed meanwhile
+            return any(each.readlink() == settings for each in descriptors.iterdir())
+        return False
+
+    endpoint.process.send_signal(signal.SIGHUP)
+    wait_until(is_reading, 10)
+    endpoint.process.send_signal(signal.SIGHUP)
+    endpoint.process.terminate()
+    status, _, err = endpoint.end()
+    os.close(held)
+    assert (status, err) == (0, "")
+
+
 # the service manager
 
 
