@@ -32,7 +32,8 @@ class LifeSigns:
                 self._state = state
                 self._manager.tell(f"STATUS={_words(state)}")
             case FaultNotice(fault=fault):
-                self._manager.tell(f"STATUS={_words(self._state)}: {fault.message}")
+                # nobody tells when it is over, and this may stand for days
+                self._manager.tell(f"STATUS={_words(self._state)}; last trouble: {fault.message}")
 
     def stopping(self) -> None:
         """The daemon was told to end."""

@@ -325,7 +325,7 @@ def test_a_service_that_is_away_is_an_honest_state_to_be_ready_in(
     talkwire(*away(), environ=manager.environ)
     wait_until(lambda: bool(manager.since(0, "READY=1")), 20)
     before = [text for _, text in manager.told[: [text for _, text in manager.told].index("READY=1")]]
-    assert any(text.startswith("STATUS=reconnecting: ") for text in before)
+    assert any(text.startswith("STATUS=reconnecting; last trouble: ") for text in before)
 
 
 @pytest.mark.parametrize("who", ["audio", "main"])
