@@ -141,7 +141,11 @@ async def run(
             if incident.fault is None or incident.fault.verdict is not Verdict.STOP:
                 notify(_told(incident))  # else it ends the program with that error, which is told as such
 
-        given = _edges_of_actors(settings, edges, floor, overview, health.progress, notify, dice)
+        def tell(notice: Notice) -> None:
+            if not nursery.cancel_scope.cancel_called:  # else actors tell of each other's end, as if it went on
+                notify(notice)
+
+        given = _edges_of_actors(settings, edges, floor, overview, health.progress, tell, dice)
         edges_here = {name: each for name, each in given.items() if placement[name] == MAIN}
         arguments = graph.bind(here, topology.LINKS, links.ends, edges_here)
         try:

@@ -71,9 +71,10 @@ def test_a_crash_loop_of_the_sound_ends_the_daemon_with_70(daemon: Start, wait_u
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-    status, _, err = endpoint.end()
+    status, out, err = endpoint.end()
     assert status == 70
     assert err == "talkwire: giving up after too many restarts; the last: process audio crashed\n"
+    assert "reconnecting" not in out, "nothing is tried again"
 
 
 def test_no_process_outlives_a_daemon_that_was_killed(daemon: Start, wait_until: WaitUntil) -> None:
