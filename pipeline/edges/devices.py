@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from difflib import get_close_matches
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
@@ -14,6 +15,7 @@ from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.edges.pacing import Sound, silence
 from pipeline.edges.silence import SilentLoudspeaker, SilentMicrophone
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card_names import DEFAULT, DEFAULT_ITSELF
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.edges.synthetic import SyntheticMicrophone, tone
 from pipeline.edges.unix_socket import UnixLoudspeaker, UnixMicrophone
@@ -53,7 +55,7 @@ def input_device(
     """
     cards = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], InputDevice]] = {
-        "device": lambda name: CardMicrophone(cards, name),
+        "device": lambda name: _card(partial(CardMicrophone, cards), name),
         "wav": lambda path: WavMicrophone(Path(path), tail_s=tail_s),
         "unix": lambda path: UnixMicrophone(Path(path)),
         "none": lambda _: SilentMicrophone(),
@@ -76,7 +78,7 @@ def output_device(
     """
     cards = sound_system or SoundSystem()
     kinds: dict[str, Callable[[str], OutputDevice]] = {
-        "device": lambda name: CardLoudspeaker(cards, name),
+        "device": lambda name: _card(partial(CardLoudspeaker, cards), name),
         "wav": lambda path: WavLoudspeaker(Path(path)),
         "unix": lambda path: UnixLoudspeaker(Path(path)),
         "none": lambda _: SilentLoudspeaker(),
@@ -116,14 +118,26 @@ class FirstToOpen(Generic[T]):
     Args:
         devices: the best one first.
         dreaded: those of them that end the process if they are still as they were; tried last until one is back.
+        name: of the one wish that all of them are for, if so. Better ones are then asked for ever less often, for a
+            machine may never have them, and each question is a process.
     """
 
-    def __init__(self, devices: Sequence[Openable[T]], dreaded: Collection[Openable[T]] = ()) -> None:
+    def __init__(
+        self, devices: Sequence[Openable[T]], dreaded: Collection[Openable[T]] = (), *, name: str = ""
+    ) -> None:
         self._devices = devices
         self._dreaded = dreaded
         self._ask_s = ASK_S
-        self.name = " or ".join(device.name for device in devices)
+        self._asks_less = bool(name)
+        self.name = name or " or ".join(device.name for device in devices)
         """All of them, until one was opened; then that one's."""
+
+    async def is_back(self) -> bool:
+        """Whether one of them is; disturbs nothing."""
+        for device in self._devices:
+            if isinstance(device, Returning) and await device.is_back():
+                return True
+        return False
 
     @asynccontextmanager
     async def open(self, frame_ms: int) -> AsyncGenerator[T, None]:
@@ -165,7 +179,8 @@ class FirstToOpen(Generic[T]):
             while not back:
                 await trio.sleep(self._ask_s)
                 back.extend([device for device in askable if await device.is_back()])
-            self._ask_s = min(2 * self._ask_s, ASK_MAX_S)
+                if back or self._asks_less:
+                    self._ask_s = min(2 * self._ask_s, ASK_MAX_S)
             self._dreaded = [device for device in self._dreaded if device not in back]
             scope.cancel()
 
@@ -183,8 +198,15 @@ class FirstToOpen(Generic[T]):
             raise DeviceError(f"{back[0].name} is back")
 
 
+def _card(make: Callable[[str], Openable[T]], name: str) -> Openable[T]:
+    """A card; the default is a list of two, for what stands in for a sound server that is away must not stay."""
+    if name.lower() != DEFAULT:
+        return make(name)
+    return FirstToOpen([make(DEFAULT_ITSELF), make(DEFAULT)], name=f"device:{DEFAULT}")
+
+
 def _cards(devices: Sequence[T]) -> list[T]:
-    return [device for device in devices if isinstance(device, CardMicrophone | CardLoudspeaker)]
+    return [device for device in devices if isinstance(device, CardMicrophone | CardLoudspeaker | FirstToOpen)]
 
 
 def _parse(field: str, setting: DeviceList, kinds: Mapping[str, Callable[[str], T]]) -> Iterator[T]:

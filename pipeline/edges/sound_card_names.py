@@ -17,7 +17,9 @@ from pipeline.vocabulary.frames import RATE_HZ
 Direction = Literal["input", "output"]
 
 DEFAULT: Final = "default"
-"""The name that means what the sound system itself prefers."""
+"""The name that means what the sound system itself prefers, and whatever there is while it prefers nothing."""
+DEFAULT_ITSELF: Final = "default itself"
+"""Only the device that ALSA calls default: it is gone while the sound server behind it is away."""
 KINDS: Final[Mapping[Direction, str]] = {"input": "microphone", "output": "loudspeaker"}
 CHANNELS_MAX: Final = 2
 """What a stereo microphone hears is mixed down, and a reply sounds from both sides. Many cards refuse one channel."""
@@ -109,7 +111,7 @@ def stable_name(name: str) -> str:
 
 
 def find(devices: Sequence[SoundDevice], wanted: str, direction: Direction) -> SoundDevice:
-    """The device that `wanted` names: DEFAULT, a whole name, or a part that no other name has; case does not matter.
+    """The device that `wanted` names: a default, a whole name, or a part that no other name has; case does not matter.
 
     Raises:
         DeviceError: none, or more than one; names those that come near.
@@ -118,6 +120,11 @@ def find(devices: Sequence[SoundDevice], wanted: str, direction: Direction) -> S
     kind = KINDS[direction]
     if not able:
         raise DeviceError(f"no {kind} among the sound devices" if devices else NO_DEVICES)
+    if wanted == DEFAULT_ITSELF:
+        named = [device for device in able if device.name == DEFAULT]
+        if not named:
+            raise DeviceError(f"the sound system has no default {kind} now")
+        return named[0]
     if wanted.lower() == DEFAULT:
         return next((device for device in able if device.is_default(direction)), able[0])
     key = wanted.lower()

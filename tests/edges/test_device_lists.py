@@ -11,7 +11,7 @@ import trio.lowlevel
 import trio.testing
 
 from pipeline.edges.devices import ASK_S, FirstToOpen, input_device, output_device
-from pipeline.edges.sound_card_names import NO_DEVICES
+from pipeline.edges.sound_card_names import NO_DEVICES, Direction
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.settings import DeviceList
@@ -77,6 +77,48 @@ async def test_the_device_in_reserve_may_fail_too(
     with pytest.raises(DeviceError) as caught:
         await take(microphone, 1)
     assert caught.value.message.count("device:") == 2, "both are told"
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_default_is_taken_again_when_its_sound_server_is_back(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    hdmi, default = FakeCard("HDMI"), FakeCard("default")
+    module = FakeSounddevice(default, hdmi)
+    nursery.start_soon(module.run)
+    microphone = input_device("device:default", sound_system=module.system())
+
+    def server_ends() -> None:
+        default.is_plugged = False
+        module.streams[0].finish()
+
+    with pytest.raises(DeviceError, match="device:default: the device is gone"):
+        await listen_on(microphone, 5, server_ends)
+    with pytest.raises(DeviceError, match="device:default is back"), trio.fail_after(2 * ASK_S):
+        await listen_on(microphone, 5, lambda: setattr(default, "is_plugged", True))
+    assert microphone.name == "device:HDMI", "it stood in"
+    async with microphone.open(20):
+        assert microphone.name == "device:default"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_machine_without_a_default_is_hardly_asked_for_one(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    module = FakeSounddevice(FakeCard("USB"))
+    nursery.start_soon(module.run)
+    asked: list[str] = []
+
+    async def can_open(wanted: str, direction: Direction) -> bool:
+        asked.append(wanted)
+        return await module.can_open(wanted, direction)
+
+    system = SoundSystem(load=lambda: module, in_thread=at_once, can_open=can_open, clock=trio.current_time)
+    microphone = input_device("device:default", sound_system=system)
+    with trio.move_on_after(3_600):
+        await listen_on(microphone, 1, lambda: None)
+    assert microphone.name == "device:USB"
+    assert 60 <= len(asked) <= 70
     nursery.cancel_scope.cancel()
 
 
