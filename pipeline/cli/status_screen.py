@@ -16,6 +16,8 @@ from pipeline.vocabulary.signals import CallState
 GOOD, WORN, BAD = "green", "yellow", "bold red"
 FILL_WORN, FILL_BAD = 0.5, 0.9
 """Shares of what a link may hold: half full somebody is slow, nearly full something is about to give."""
+COUNT_WHOLE_MAX, COUNT_THOUSANDS_MAX = 100_000, 1_000_000
+ONE_SECOND_MS = 1_000
 STATE_STYLES = {
     CallState.CONNECTING: WORN,
     CallState.RECONNECTING: BAD,
@@ -141,9 +143,7 @@ def _actors(snapshot: SnapshotNotice) -> Text:
 
 
 def _links(snapshot: SnapshotNotice) -> Table:
-    table = _table(
-        "link", "from", "to", right=("held", "of", "sent", "received", "dropped", "stale", "lost", "waiting")
-    )
+    table = _table("link", "from", "to", right=("held", "of", "sent", "recv", "drop", "stale", "lost", "wait"))
     for link in snapshot.links:
         table.add_row(link.name, link.source, link.target, *_flow(link))
     return table
@@ -163,13 +163,13 @@ def _flow(link: LinkStatus) -> list[RenderableType]:
     lost = [sum(counts) for counts in zip(*((s.dropped, s.stale, s.lost, s.waiting) for s in link.sides), strict=True)]
     return [
         Text(f"{held:,.0f}", full if loses else ""),
-        f"{link.hold:,.0f} {link.unit}",
-        f"{link.sides[0].sent:,}",
-        f"{link.sides[-1].received:,}",
+        _hold(link),
+        _short(link.sides[0].sent),
+        _short(link.sides[-1].received),
         _count(lost[0], WORN if loses else ""),
-        f"{lost[1]:,}",
+        _short(lost[1]),
         _count(lost[2], WORN),
-        f"{lost[3]:,}",
+        _short(lost[3]),
     ]
 
 
@@ -183,7 +183,21 @@ def _table(*left: str, right: tuple[str, ...]) -> Table:
 
 
 def _count(count: int, style: str) -> Text:
-    return Text(f"{count:,}", style if count else "")
+    return Text(_short(count), style if count else "")
+
+
+def _hold(link: LinkStatus) -> str:
+    """What a link may hold; items are just counted."""
+    if link.unit != "ms":
+        return f"{link.hold:,.0f}"
+    return f"{link.hold / 1000:g} s" if link.hold >= ONE_SECOND_MS else f"{link.hold:g} ms"
+
+
+def _short(count: int) -> str:
+    """A count that fits its column after months: 4.3 million frames come in a day."""
+    if count < COUNT_WHOLE_MAX:
+        return f"{count:,}"
+    return f"{count / 1e3:.0f}k" if count < COUNT_THOUSANDS_MAX else f"{count / 1e6:,.1f}M"
 
 
 def _span(seconds: float) -> str:

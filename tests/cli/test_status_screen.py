@@ -43,8 +43,8 @@ def test_a_healthy_daemon_fits_on_one_screen() -> None:
         "main    running 100 1:01:40        0         62",
         "audio   running 101 1:00:00        0      50 41",
         "actors session capture",
-        "link from    to      held       of sent received dropped stale lost waiting",
-        "mic  capture encoder   40 2,000 ms  900      897       0     0    0       0",
+        "link from    to      held  of sent recv drop stale lost wait",
+        "mic  capture encoder   40 2 s  900  897    0     0    0    0",
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_link_whose_sender_waits_may_be_full() -> None:
     speech = LinkStatus(
         "speech", "decoder", "playback", 2_000.0, "ms", "wait", [LinkSide("main", 2_000.0, 100, 448, 339, 0, 9, 1, 0)]
     )
-    assert drawn(replace(SNAPSHOT, links=[speech]))[-1].split()[3:5] == ["2,000", "2,000"]
+    assert drawn(replace(SNAPSHOT, links=[speech]))[-1].split()[3:6] == ["2,000", "2", "s"]
     assert not {BAD, WORN} & set(styles(replace(SNAPSHOT, links=[speech])).values())
 
 
@@ -97,6 +97,22 @@ FULL = replace(
     links=[replace(MIC, name=link.name) for link in topology.LINKS],
 )
 """Every actor and every link of the map."""
+
+
+def test_after_months_nothing_is_cut_off_in_80_columns() -> None:
+    side = LinkSide("main", 400.0, 20, 388_800_000, 388_799_000, 120, 99, 9, 999)
+    links = [
+        LinkStatus(
+            link.name, link.source.partition(".")[0], link.target.partition(".")[0],
+            link.hold.amount, link.hold.unit, link.overflow.value, [side],
+        )
+        for link in topology.LINKS
+    ]  # fmt: skip
+    old = replace(
+        FULL, uptime_s=90 * 86_400.0, processes=[MAIN, replace(AUDIO, uptime_s=9e6, pid=4_194_304)], links=links
+    )
+    assert not [line for line in drawn(old) if "…" in line]
+    assert drawn(old)[-1].split()[-6:] == ["388.8M", "388.8M", "120", "99", "999", "9"]
 
 
 def test_a_healthy_daemon_is_watched_as_it_is_drawn() -> None:
