@@ -79,10 +79,11 @@ class Talkwire:
 
 
 def _child(parent: int) -> int | None:
-    """A child of this process that belongs to `audio`."""
+    """A child of this process that belongs to `audio`, and no `ldconfig` of trio's that is about to be executed."""
     with suppress(OSError):  # one of them has ended meanwhile
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split():
-            if b"pipeline.child" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"pipeline.child" in words and os.getpgid(int(pid)) == int(pid):
                 return int(pid)
     return None
 
