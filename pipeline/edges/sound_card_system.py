@@ -32,6 +32,9 @@ LOOK_S: Final = 3.0
 """Between two looks for a device that PortAudio's list does not have: a new start of it, or a child process."""
 START_S: Final = 0.2
 """Between two starts of PortAudio while it finds nothing at all: 20 ms of work each; a server is to be seen soon."""
+EAGER_S: Final = 10.0
+"""At first, and after the end of the last stream, it is started as often where it finds other devices, too: 20 to 100
+ms of work each, and a sound server that comes up, or up again, within seconds is not to be missed for LOOK_S."""
 
 T = TypeVar("T")
 
@@ -80,6 +83,7 @@ class SoundSystem:
         self._open_streams: set[_Opened] = set()
         self._is_stale = False
         self._started_s = -math.inf  # when PortAudio last began to make its list
+        self._silent_s = clock()  # since when no stream has been open, if none is
         self._look_due_s: dict[tuple[str, Direction], float] = {}  # of what does not open; bounded by the settings
 
     @asynccontextmanager
@@ -188,7 +192,8 @@ class SoundSystem:
         try:
             opened = self._open_at_a_rate(sounddevice, self._find(wanted, direction), direction)
         except DeviceError:
-            patience_s = LOOK_S if sounddevice.query_devices() else START_S
+            is_eager = self._clock() < self._silent_s + EAGER_S or not sounddevice.query_devices()
+            patience_s = START_S if is_eager else LOOK_S
             if self._open_streams or self._clock() < self._started_s + patience_s:
                 raise
             self._start_anew(sounddevice)
@@ -207,6 +212,7 @@ class SoundSystem:
         opened.handle.abort()
         opened.handle.close()
         self._open_streams.discard(opened)
+        self._silent_s = self._clock()
 
     def _open_at_a_rate(self, sounddevice: Any, device: SoundDevice, direction: Direction) -> _Opened:
         kind = sounddevice.RawInputStream if direction == "input" else sounddevice.RawOutputStream

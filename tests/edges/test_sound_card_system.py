@@ -11,10 +11,11 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from pipeline.actors.capture import REOPEN_S
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_names import NO_DEVICES, NO_PORTAUDIO
 from pipeline.edges.sound_card_stream import WATCHDOG_S
-from pipeline.edges.sound_card_system import CLOSE_DEADLINE_S, OPEN_DEADLINE_S, SoundSystem
+from pipeline.edges.sound_card_system import CLOSE_DEADLINE_S, EAGER_S, LOOK_S, OPEN_DEADLINE_S, SoundSystem
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from tests.fake_sounddevice import (
     FakeCard,
@@ -196,6 +197,35 @@ async def test_a_device_that_comes_later_is_found(
     card.is_plugged = True
     await trio.sleep(0.25)
     assert len(await take(microphone, 3)) == 3
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("away_s", "soon_s"), [(2.0, 0.5), (2 * EAGER_S, LOOK_S + 0.5)])
+async def test_a_sound_server_that_comes_again_beside_other_devices_is_seen_soon(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, away_s: float, soon_s: float
+) -> None:
+    desk, headset = FakeCard("Desk"), FakeCard("Headset")
+    module = FakeSounddevice(desk, headset)
+    nursery.start_soon(module.run)
+    microphone = CardMicrophone(module.system(), "headset")
+    assert len(await take(microphone, 3)) == 3
+    headset.is_plugged = False
+    asked_s = trio.current_time()
+    while trio.current_time() < asked_s + away_s:
+        with pytest.raises(DeviceError):
+            await take(microphone, 3)
+        await trio.sleep(REOPEN_S)
+    assert module.starts <= 1 + min(away_s, EAGER_S) / REOPEN_S + away_s / LOOK_S
+    headset.is_plugged = True
+    with trio.fail_after(soon_s):
+        while True:
+            try:
+                heard = await take(microphone, 3)
+            except DeviceError:
+                await trio.sleep(REOPEN_S)
+            else:
+                break
+    assert len(heard) == 3
     nursery.cancel_scope.cancel()
 
 
