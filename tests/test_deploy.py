@@ -77,6 +77,10 @@ def test_a_unit_restarts_what_a_restart_can_mend_and_waits_for_the_end(unit: Pat
     assert int(value(unit, "TimeoutStopSec")) > GRACE_S + 1
 
 
+def test_the_endpoint_ends_its_processes_itself() -> None:
+    assert value(DEPLOY / "talkwire-run.service", "KillMode") == "mixed", "else each stop tells of a crash of `audio`"
+
+
 def test_units_come_after_units_that_exist() -> None:
     named = {
         name for unit in UNITS for line in lines(unit) for name in re.findall(r"talkwire-\w+\.service", line.value)
