@@ -213,6 +213,9 @@ class Trunk:
         floor: this process's floor; a raise here is told there if `leads`, and the other way round if not.
         leads: the floor's owner lives in this process.
         on_report: is handed the body of every `REPORT`; must neither wait nor raise.
+
+    Attributes:
+        is_full: the other process stands still: nothing more fits in, and what is posted now waits here.
     """
 
     def __init__(
@@ -231,6 +234,7 @@ class Trunk:
         self._floor = floor
         self._leads = leads
         self._on_report = on_report
+        self.is_full = False
         self._outgoing: deque[bytes] = deque()  # bounded by the windows: only control and credited values get here
         self._can_wait = False  # all of it
         self._posted = trio.lowlevel.ParkingLot()
@@ -298,7 +302,9 @@ class Trunk:
                 try:
                     os.write(self._socket.fileno(), packet)  # whole or not at all; trio's own would yield once more
                 except BlockingIOError:
+                    self.is_full = True
                     await trio.lowlevel.wait_writable(self._socket)
+                    self.is_full = False
                     continue  # with whatever has been posted meanwhile
                 for _ in range(messages):
                     self._outgoing.popleft()

@@ -112,10 +112,11 @@ class _Child:
         scope.cancel()
 
     async def beat(self) -> None:
-        """Say that this process lives, for as long as it does."""
+        """Say that this process lives, for as long as it does; a parent that stands still has enough to read."""
         while True:
-            idle_s = self._progress.idle_s(trio.current_time())
-            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s), can_wait=True)
+            if not self._trunk.is_full:
+                idle_s = self._progress.idle_s(trio.current_time())
+                self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s), can_wait=True)
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:
