@@ -120,6 +120,16 @@ async def test_what_cannot_be_imported_is_a_crash_and_no_outage() -> None:
         assert await life.live(server, Links({}, {}, {}), Floor(), b"") is Death.CRASH
 
 
+@pytest.mark.parametrize("program", ["nowhere", "no_program"])
+async def test_a_program_that_is_no_longer_there_is_a_crash_and_no_outage(tmp_path: Path, program: str) -> None:
+    """Somebody has removed the environment that the daemon runs from: no waiting brings it back."""
+    (tmp_path / "no_program").touch()
+    command = [str(tmp_path / program)]
+    life = processes._Life(processes.ChildSpec("there", command), processes.ChildState("there"), lambda _: None)
+    with closing(ForkServer(command)) as server:
+        assert await life.live(server, Links({}, {}, {}), Floor(), b"") is Death.CRASH
+
+
 async def test_a_machine_without_room_for_a_process_is_an_outage() -> None:
     """Asked of a server that cannot fork: it says so, and is there when it can again."""
     program = (
