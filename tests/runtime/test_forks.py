@@ -16,7 +16,7 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.forks import Forked, ForkServer, ForkServerError
 from pipeline.runtime.links import Links
 from pipeline.runtime.processes import Death
-from tests.runtime.test_processes import SERVER, no_child_is_left, parent_of, until
+from tests.runtime.test_processes import SERVER, is_alive, no_child_is_left, parent_of, parent_pid, until
 
 __all__ = ["no_child_is_left"]
 
@@ -35,18 +35,6 @@ async def forked(server: ForkServer) -> AsyncGenerator[tuple[Forked, socket.sock
 async def ended(child: Forked) -> None:
     with trio.fail_after(5):
         await trio.lowlevel.wait_readable(child.pidfd)
-
-
-def parent_pid(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def is_alive(pid: int) -> bool:
-    """And no zombie that waits for process 1."""
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 async def test_every_life_comes_from_the_same_server_and_none_imports_again() -> None:

@@ -148,6 +148,25 @@ async def test_a_trunk_ends_when_the_other_process_does() -> None:
                 await far.run()  # cancelled: its socket is closed
 
 
+async def test_the_floor_knows_nothing_of_a_trunk_that_has_ended() -> None:
+    """A floor lives for months, and would tell every trunk there ever was."""
+    here = Floor()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near = Trunk(trio.socket.from_stdlib_socket(ours), [], [], here, leads=True, on_report=lambda _: None)
+    told = 0
+
+    def count() -> None:
+        nonlocal told
+        told += 1
+
+    near.post = lambda *_, **__: count()  # type: ignore[method-assign]
+    with theirs, trio.move_on_after(0.01):
+        await near.run()
+    before = told
+    here.raise_to(3)
+    assert (before, told) == (1, 1), "its beginning, and nothing more"
+
+
 async def test_a_new_trunk_begins_with_the_floor_as_it_is() -> None:
     link, here, there = crossing(payload=SpeechFrame, obeys_floor=True), Floor(), Floor()
     here.raise_to(5)
