@@ -62,6 +62,11 @@ def compose() -> dict[str, Any]:
     return services
 
 
+def programs() -> dict[str, Any]:
+    """What runs a command of ours; the container that holds the network does not."""
+    return {name: service for name, service in compose().items() if name != "network"}
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_unit_starts_a_command_that_takes_its_arguments(unit: Path) -> None:
     program, command, *arguments = value(unit, "ExecStart").split()
@@ -75,6 +80,10 @@ def test_a_unit_restarts_what_a_restart_can_mend_and_waits_for_the_end(unit: Pat
     prevented = {int(code) for code in value(unit, "RestartPreventExitStatus").split()}
     assert prevented == {AlreadyRunningError.exit_code, ConfigurationError.exit_code}
     assert int(value(unit, "TimeoutStopSec")) > GRACE_S + 1
+
+
+def test_the_endpoint_ends_its_processes_itself() -> None:
+    assert value(DEPLOY / "talkwire-run.service", "KillMode") == "mixed", "else each stop tells of a crash of `audio`"
 
 
 def test_units_come_after_units_that_exist() -> None:
@@ -144,8 +153,8 @@ def split(command: list[str]) -> tuple[str, list[str]]:
 
 
 def test_containers_start_commands_that_exist_without_rights_and_with_one_network() -> None:
-    services = compose()
-    built = services["serve"]["build"]
+    services = programs()
+    built = compose()["network"]["build"]
     assert (DEPLOY / built["context"]).resolve() == ROOT
     assert (ROOT / built["dockerfile"]).exists()
     for name, service in services.items():
@@ -156,7 +165,7 @@ def test_containers_start_commands_that_exist_without_rights_and_with_one_networ
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert not {"privileged", "user", "ports"} & service.keys()
         assert all((DEPLOY / mount.split(":")[0]).exists() for mount in service["volumes"])
-        assert name == "serve" or service["network_mode"] == "service:serve"
+        assert service["network_mode"] == "service:network", "a program's own would die with it, for the others too"
     directory = runtime_directory("", services["run"]["environment"])
     assert any(mount.startswith(f"{directory}:uid=10001,mode=0700") for mount in services["run"]["tmpfs"])
 
@@ -169,4 +178,4 @@ def test_the_readme_names_only_what_is_there_and_stays_short() -> None:
     assert all(list(ROOT.glob(path.rstrip("/."))) for path in paths), paths
     units = set(re.findall(r"(?<![/\w])talkwire-(\w+)\b", text))
     assert units == {unit.stem.removeprefix("talkwire-") for unit in UNITS}
-    assert units == compose().keys()
+    assert units == programs().keys()

@@ -69,6 +69,8 @@ def perform_command(arguments: Sequence[str]) -> int:
         return PIPE_CLOSED
     except _talkwire_error() as error:
         _complain(_lines(error))
+        if _is_hung(error):
+            os._exit(error.exit_code)  # an ordinary exit would close the sound system first, and hang with it
         return error.exit_code
     return status
 
@@ -149,6 +151,12 @@ def _talkwire_error() -> "type[TalkwireError]":
     from pipeline.vocabulary.errors import TalkwireError
 
     return TalkwireError
+
+
+def _is_hung(error: "TalkwireError") -> bool:
+    from pipeline.vocabulary.errors import SoundSystemHungError
+
+    return isinstance(error, SoundSystemHungError)
 
 
 def _lines(error: "TalkwireError") -> Iterable[str]:

@@ -30,18 +30,12 @@ def ramp(pcm: bytes, from_gain: float, to_gain: float) -> bytes:
 
 
 def fade_out(pcm: bytes, fade_ms: float) -> bytes:
-    """`pcm` whose last `fade_ms` (all of it, if shorter) fall to silence; s16le mono at RATE_HZ."""
-    split = max(0, len(pcm) - _fade_bytes(fade_ms))
-    return pcm[:split] + ramp(pcm[split:], 1.0, 0.0)
+    """`pcm` whose last `fade_ms` (all of it, if shorter) fall to silence; s16le mono at RATE_HZ.
 
-
-def fade_in(pcm: bytes, fade_ms: float) -> bytes:
-    """`pcm` whose first `fade_ms` (all of it, if shorter) rise from silence; s16le mono at RATE_HZ."""
-    split = _fade_bytes(fade_ms)
-    return ramp(pcm[:split], 0.0, 1.0) + pcm[split:]
-
-
-def _fade_bytes(fade_ms: float) -> int:
+    Raises:
+        ValueError: `fade_ms` is negative or not finite.
+    """
     if not 0 <= fade_ms < math.inf:
         raise ValueError(f"fade_ms must be zero or more, not {fade_ms}")
-    return round(fade_ms * BYTES_PER_MS / 2) * 2
+    split = max(0, len(pcm) - round(fade_ms * BYTES_PER_MS / 2) * 2)
+    return pcm[:split] + ramp(pcm[split:], 1.0, 0.0)

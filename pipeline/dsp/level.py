@@ -17,11 +17,6 @@ AUDIBLE_DBFS: Final = -50.0
 """From here on a listener hears something."""
 
 
-def peak_dbfs(pcm: bytes) -> float:
-    """Level of the loudest sample in dBFS; -inf for digital silence."""
-    return _dbfs(float(_peak(pcm)))
-
-
 def rms_dbfs(pcm: bytes) -> float:
     """Root mean square in dBFS (a full-scale sine: -3); -inf for digital silence."""
     samples = to_samples(pcm).astype(np.float64)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from trio import lowlevel
-
 
 class Floor:
     """One integer that only rises; implements `ports.FloorHolder`.
@@ -15,7 +13,6 @@ class Floor:
         self._value = 0
         self._newest = 0
         self._purges: list[Callable[[], None]] = []
-        self._raised = lowlevel.ParkingLot()
 
     @property
     def value(self) -> int:
@@ -47,11 +44,3 @@ class Floor:
         self._value = turn
         for purge in self._purges:
             purge()
-        self._raised.unpark_all()
-
-    async def wait_above(self, turn: int) -> int:
-        """Wait until the floor is above `turn`; returns it. Always a checkpoint."""
-        await lowlevel.checkpoint()
-        while self._value <= turn:
-            await self._raised.park()
-        return self._value

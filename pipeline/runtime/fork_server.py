@@ -32,7 +32,7 @@ def main() -> int:
     """Serve until the daemon lets go; in a child, be the child."""
     module_name, *arguments, line_fd, parent = sys.argv[1:]
     hold_lifeline(int(parent))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's business, for the children, too
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's would start a thread, which no fork takes along
     gc.disable()  # while there is nothing but imports it finds nothing, and takes a tenth of their time
     module = import_module(module_name)

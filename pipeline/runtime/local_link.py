@@ -83,6 +83,11 @@ class _Queue(Generic[T]):
         """Nothing is here, but something may come."""
         return not (self._values or self._closed)
 
+    @property
+    def items(self) -> int:
+        """How many values are here."""
+        return len(self._values)
+
     def take(self) -> T:
         """The oldest value that is not stale. Raises trio.WouldBlock, or LinkClosedError when none can come."""
         while self._values:
@@ -123,7 +128,7 @@ class _Queue(Generic[T]):
             unit=self._hold.unit,
             hold=self._hold.amount,
             held=self.held,
-            items=len(self._values),
+            items=self.items,
             sent=self._sent,
             received=self._received,
             dropped=self._dropped,
@@ -238,6 +243,11 @@ class LocalReceiver(Generic[T]):
     def held(self) -> float:
         """How much is queued, in the link's unit; `statistics` costs more."""
         return self._queue.held
+
+    @property
+    def items(self) -> int:
+        """How many values are queued."""
+        return self._queue.items
 
     def __aiter__(self) -> Self:
         return self

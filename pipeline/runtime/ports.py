@@ -106,10 +106,6 @@ class FloorView(Protocol):
         """No longer call `purge`."""
         ...
 
-    async def wait_above(self, turn: int) -> int:
-        """Wait until the floor is above `turn`; returns it."""
-        ...
-
     @property
     def newest(self) -> int:
         """The newest turn ever numbered, by whichever incarnation of an actor."""

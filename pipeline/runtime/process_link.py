@@ -122,12 +122,10 @@ class Outlet:
         self._values_in_flight.append(size)
         trunk.post(Kind.VALUE, self.link.number, size, self._encode(value), can_wait=self.link.can_wait)
 
-    def grant(self, size: float) -> None:
-        """The other side has taken this much."""
-        while self._values_in_flight and size > 0:
-            taken = self._values_in_flight.popleft()
-            size -= taken
-            self._in_flight -= taken
+    def grant(self, values: int) -> None:
+        """The other side has taken so many. Their lengths are known here, and sums of them would not be exact."""
+        for _ in range(values):
+            self._in_flight -= self._values_in_flight.popleft()
         if not self._values_in_flight:
             self._in_flight = 0.0  # whatever rounding has left over
         if self._granted:
@@ -162,8 +160,8 @@ class Inlet:
         self._sender: LocalSender[Any] = queue.sender
         self._decode = msgspec.msgpack.Decoder(link.payload).decode
         self._trunk: Trunk | None = None
-        self._arrived = 0.0
-        self._granted = 0.0
+        self._arrived = self._granted = 0.0
+        self._values_arrived = self._values_granted = 0
         self._taken = trio.lowlevel.ParkingLot()
 
     async def attach(self, trunk: "Trunk") -> None:
@@ -175,11 +173,12 @@ class Inlet:
         while self.receiver.held > self.link.window:
             await self._taken.park()
         self._trunk = trunk
-        self._granted = self._arrived
+        self._granted, self._values_granted = self._arrived, self._values_arrived
 
     def take(self, size: float, body: bytes) -> None:
         """A value has come."""
         self._arrived += size
+        self._values_arrived += 1
         self._sender.send_nowait(self._decode(body))
         self._grant()
 
@@ -198,8 +197,10 @@ class Inlet:
             return
         taken = self._arrived - self.receiver.held - self._granted
         if taken >= self.link.window / 2:  # whoever waits for less has the other half
+            values = self._values_arrived - self.receiver.items - self._values_granted
             self._granted += taken
-            self._trunk.post(Kind.CREDIT, self.link.number, taken, can_wait=self.link.can_wait)
+            self._values_granted += values
+            self._trunk.post(Kind.CREDIT, self.link.number, values, can_wait=self.link.can_wait)
 
 
 class Trunk:
@@ -212,6 +213,9 @@ class Trunk:
         floor: this process's floor; a raise here is told there if `leads`, and the other way round if not.
         leads: the floor's owner lives in this process.
         on_report: is handed the body of every `REPORT`; must neither wait nor raise.
+
+    Attributes:
+        is_full: the other process stands still: nothing more fits in, and what is posted now waits here.
     """
 
     def __init__(
@@ -230,6 +234,7 @@ class Trunk:
         self._floor = floor
         self._leads = leads
         self._on_report = on_report
+        self.is_full = False
         self._outgoing: deque[bytes] = deque()  # bounded by the windows: only control and credited values get here
         self._can_wait = False  # all of it
         self._posted = trio.lowlevel.ParkingLot()
@@ -297,7 +302,9 @@ class Trunk:
                 try:
                     os.write(self._socket.fileno(), packet)  # whole or not at all; trio's own would yield once more
                 except BlockingIOError:
+                    self.is_full = True
                     await trio.lowlevel.wait_writable(self._socket)
+                    self.is_full = False
                     continue  # with whatever has been posted meanwhile
                 for _ in range(messages):
                     self._outgoing.popleft()
@@ -344,7 +351,7 @@ class Trunk:
             case Kind.VALUE:
                 self._inlets[index].take(number, body)
             case Kind.CREDIT:
-                self._outlets[index].grant(number)
+                self._outlets[index].grant(int(number))
             case Kind.FLOOR:
                 self._floor.raise_to(int(number))
             case Kind.REPORT:

@@ -158,10 +158,10 @@ class _Life:
         try:
             with trio.fail_after(START_DEADLINE_S):
                 child, ours = await _start(server)
+        except (ForkServerError, FileNotFoundError, PermissionError):  # the last two: its program is gone
+            return Death.CRASH
         except OSError:
             return Death.STARVED
-        except ForkServerError:
-            return Death.CRASH
         except trio.TooSlowError:
             server.close()
             return Death.LATE

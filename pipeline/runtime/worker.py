@@ -5,7 +5,6 @@ not even turn, its parent kills it; if that one is gone, the kernel does.
 """
 
 import os
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -52,7 +51,6 @@ Build = Callable[[bytes, Floor, Progress], Mapping[str, Mapping[str, object]]]
 def run(name: str, trunk_fd: int, parent: int, the_map: Map, build: Build) -> int:
     """Be the child process `name` until the parent lets go; the exit code."""
     hold_lifeline(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     return trio.run(_work, name, trunk_fd, the_map, build, clock=HostClock())
 
 
@@ -112,10 +110,11 @@ class _Child:
         scope.cancel()
 
     async def beat(self) -> None:
-        """Say that this process lives, for as long as it does."""
+        """Say that this process lives, for as long as it does; a parent that stands still has enough to read."""
         while True:
-            idle_s = self._progress.idle_s(trio.current_time())
-            self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s), can_wait=True)
+            if not self._trunk.is_full:
+                idle_s = self._progress.idle_s(trio.current_time())
+                self._tell(Beat(self._links.statistics(), list(self._states.values()), idle_s), can_wait=True)
             await trio.sleep(BEAT_S)
 
     def _report(self, incident: supervisor.Incident) -> None:

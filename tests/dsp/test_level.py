@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dsp.level import first_audible_sample, last_speech_sample, peak_dbfs, rms_dbfs
+from pipeline.dsp.level import first_audible_sample, last_speech_sample, rms_dbfs
 from pipeline.dsp.pcm16 import to_pcm
 
 
@@ -20,14 +20,14 @@ def silence(samples: int) -> bytes:
 
 
 def test_full_scale_is_zero_dbfs() -> None:
-    assert peak_dbfs(to_pcm(np.array([0.0, -32_768.0]))) == 0
+    assert rms_dbfs(to_pcm(np.full(100, -32_768.0))) == 0
     assert rms_dbfs(tone(24_000, 32_767)) == pytest.approx(-3.01, abs=0.01)
     assert rms_dbfs(tone(24_000, 3_276.7)) == pytest.approx(-23.01, abs=0.01)
 
 
 @pytest.mark.parametrize("pcm", [b"", silence(100)])
 def test_digital_silence_has_no_level(pcm: bytes) -> None:
-    assert peak_dbfs(pcm) == rms_dbfs(pcm) == -math.inf
+    assert rms_dbfs(pcm) == -math.inf
     assert last_speech_sample(pcm) is None
     assert first_audible_sample(pcm) is None
 

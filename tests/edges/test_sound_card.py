@@ -12,7 +12,7 @@ import trio.lowlevel
 import trio.testing
 
 from pipeline.dsp.pcm16 import to_pcm, to_samples
-from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
+from pipeline.edges.sound_card import AHEAD_MAX, CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.edges.synthetic import counter_signal
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
@@ -221,6 +221,21 @@ async def test_a_loudspeaker_that_was_starved_keeps_more_ready(
                 await trio.sleep(0.07)
     assert loudspeaker.statistics().starved == 1
     assert leads[-1] - leads[10] == pytest.approx(0.02, abs=0.003)
+
+
+async def test_a_loudspeaker_that_is_starved_for_months_does_not_fall_ever_further_behind(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    leads = []
+    async with loudspeaker.open(20) as stream:
+        for index in range(200):
+            request = await stream.wait_request()
+            leads.append(request.leaves_s - trio.current_time())
+            await stream.write(bytes(960))
+            if index % 20 == 19:
+                await trio.sleep(0.2)
+    assert loudspeaker.statistics().starved == 9, "and the last time nobody asked again"
+    assert leads[-1] - leads[10] == pytest.approx((AHEAD_MAX - 1) * 0.02, abs=0.003)
 
 
 # rest

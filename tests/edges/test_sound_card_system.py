@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import trio
@@ -179,6 +180,30 @@ async def test_without_a_descriptor_left_opening_fails_as_an_outage(
         with pytest.raises(DeviceError, match="device:USB Audio cannot be opened: Too many open files"):
             await take(microphone, 1)
     assert len(await take(microphone, 1)) == 1
+
+
+@pytest.mark.parametrize("outcome", ["opens", "suits no rate", "does not start"])
+async def test_a_card_that_is_tried_for_months_costs_no_descriptors(
+    autojump_clock: trio.testing.MockClock,
+    card: FakeCard,
+    portaudio: FakeSounddevice,
+    microphone: CardMicrophone,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+) -> None:
+    def refuse(_: FakeStream) -> None:
+        raise PortAudioError("Error starting stream: Device unavailable")
+
+    if outcome == "suits no rate":
+        card.accepted = ()
+    elif outcome == "does not start":
+        monkeypatch.setattr(FakeStream, "start", refuse)
+    counts = []
+    for _ in range(5):
+        with nullcontext() if outcome == "opens" else pytest.raises(DeviceError):
+            await take(microphone, 1)
+        counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    assert len(set(counts)) == 1
 
 
 # row 65: the list of devices is as old as PortAudio's start

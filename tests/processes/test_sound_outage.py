@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.edges.wav import read_wav
 from pipeline.vocabulary.configuration import shipped
+from pipeline.vocabulary.errors import SoundSystemHungError
 from tests.virtual_sound_card import VirtualSoundCard, VirtualSoundCards, missing
 
 Start = Callable[..., Any]
@@ -81,6 +82,22 @@ def test_a_daemon_in_one_process_outlives_stalls_of_its_own(
     assert (status, err) == (0, "")
     assert '"kind":"Device"' not in out
     assert "hangs" not in out
+
+
+def test_a_daemon_in_one_process_ends_when_the_sound_server_hangs(
+    daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil
+) -> None:
+    card = cards["kiosk"]
+    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
+    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
+    endpoint.until('"state":"listening"')
+    wait_until(lambda: is_recorded(card), 10)
+    card.hang()
+    wait_until(lambda: endpoint.process.poll() is not None, 10)  # PortAudio's own end would wait for the server
+    status, _, err = endpoint.end()
+    assert status == SoundSystemHungError.exit_code
+    assert err.startswith("talkwire: device:kiosk: no sound from or to the device")
+    assert err.count("\n") == 1
 
 
 def is_recorded(card: VirtualSoundCard) -> bool:

@@ -16,7 +16,7 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.forks import Forked, ForkServer, ForkServerError
 from pipeline.runtime.links import Links
 from pipeline.runtime.processes import Death
-from tests.runtime.test_processes import SERVER, no_child_is_left, parent_of, until
+from tests.runtime.test_processes import SERVER, is_alive, no_child_is_left, parent_of, parent_pid, until
 
 __all__ = ["no_child_is_left"]
 
@@ -35,18 +35,6 @@ async def forked(server: ForkServer) -> AsyncGenerator[tuple[Forked, socket.sock
 async def ended(child: Forked) -> None:
     with trio.fail_after(5):
         await trio.lowlevel.wait_readable(child.pidfd)
-
-
-def parent_pid(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def is_alive(pid: int) -> bool:
-    """And no zombie that waits for process 1."""
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 async def test_every_life_comes_from_the_same_server_and_none_imports_again() -> None:
@@ -115,6 +103,16 @@ async def test_what_cannot_be_imported_is_a_crash_and_no_outage() -> None:
     theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with closing(ForkServer(command)) as server, theirs[0], theirs[1], pytest.raises(ForkServerError):
         await server.fork(theirs[0])
+    life = processes._Life(processes.ChildSpec("there", command), processes.ChildState("there"), lambda _: None)
+    with closing(ForkServer(command)) as server:
+        assert await life.live(server, Links({}, {}, {}), Floor(), b"") is Death.CRASH
+
+
+@pytest.mark.parametrize("program", ["nowhere", "no_program"])
+async def test_a_program_that_is_no_longer_there_is_a_crash_and_no_outage(tmp_path: Path, program: str) -> None:
+    """Somebody has removed the environment that the daemon runs from: no waiting brings it back."""
+    (tmp_path / "no_program").touch()
+    command = [str(tmp_path / program)]
     life = processes._Life(processes.ChildSpec("there", command), processes.ChildState("there"), lambda _: None)
     with closing(ForkServer(command)) as server:
         assert await life.live(server, Links({}, {}, {}), Floor(), b"") is Death.CRASH

@@ -18,6 +18,13 @@ from pipeline.vocabulary.frames import AudioFrame, SpeechFrame
 from pipeline.vocabulary.signals import Activity, InputFailed, InputReady, SpeechEnd
 
 
+class Sound(msgspec.Struct, frozen=True, array_like=True):
+    """A value with a length."""
+
+    number: int
+    duration_ms: float
+
+
 def crossing(overflow: Overflow = Overflow.WAIT, *, payload: object = int, obeys_floor: bool = False) -> CrossingLink:
     spec = LinkSpec("link", "a.x", "b.y", Hold(8, "items"), overflow, "a reason", obeys_floor=obeys_floor)
     return CrossingLink(0, spec, payload)
@@ -106,6 +113,31 @@ async def test_short_lives_do_not_fill_a_link_that_nobody_takes_from() -> None:
     assert received == [0, 1, 2, 3, 8, 9, 10, 11, *range(24, 32)]
 
 
+@pytest.mark.parametrize("duration_ms", [20.0, 2048 / 24, 640 / 24, None], ids=str)
+async def test_a_window_stays_a_window_whatever_the_values_are_long(duration_ms: float | None) -> None:
+    """A service cuts its sound as it likes, and lengths in ms are seldom whole: rounding must not add up."""
+    random = Random(1)
+    spec = LinkSpec("link", "a.x", "b.y", Hold(2_000, "ms"), Overflow.WAIT, "a reason")
+    link, floor = CrossingLink(0, spec, Sound), Floor()
+    outlet, inlet = Outlet(link, floor), Inlet(link, Floor())
+    longest_ms = duration_ms or 200.0
+
+    async def send() -> None:
+        for number in range(1_000):
+            await outlet.sender.send(Sound(number, duration_ms or random.randint(1, 4_800) / 24))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            near, far = trunks(outlet, inlet, floor, Floor())
+            nursery.start_soon(near.run)
+            nursery.start_soon(far.run)
+            nursery.start_soon(send)
+            for number in range(1_000):
+                assert (await inlet.receiver.receive()).number == number
+                assert inlet.receiver.held <= link.window + longest_ms
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_trunk_ends_when_the_other_process_does() -> None:
     link, floor = crossing(), Floor()
     near, far = trunks(Outlet(link, floor), Inlet(link, Floor()), floor, Floor())
@@ -114,6 +146,25 @@ async def test_a_trunk_ends_when_the_other_process_does() -> None:
             nursery.start_soon(near.run)
             with trio.move_on_after(0.05):
                 await far.run()  # cancelled: its socket is closed
+
+
+async def test_the_floor_knows_nothing_of_a_trunk_that_has_ended() -> None:
+    """A floor lives for months, and would tell every trunk there ever was."""
+    here = Floor()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near = Trunk(trio.socket.from_stdlib_socket(ours), [], [], here, leads=True, on_report=lambda _: None)
+    told = 0
+
+    def count() -> None:
+        nonlocal told
+        told += 1
+
+    near.post = lambda *_, **__: count()  # type: ignore[method-assign]
+    with theirs, trio.move_on_after(0.01):
+        await near.run()
+    before = told
+    here.raise_to(3)
+    assert (before, told) == (1, 1), "its beginning, and nothing more"
 
 
 async def test_a_new_trunk_begins_with_the_floor_as_it_is() -> None:

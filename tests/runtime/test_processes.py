@@ -76,6 +76,18 @@ async def until(is_so: Callable[[], bool]) -> None:
         await trio.sleep(0.002)
 
 
+def parent_pid(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_alive(pid: int) -> bool:
+    """And no zombie that waits for process 1."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
 @asynccontextmanager
 async def parent_of(mode: str, *, patience_s: float = 30.0) -> AsyncGenerator[Parent, None]:
     parent = Parent()
@@ -157,6 +169,29 @@ async def test_links_go_on_with_the_next_life() -> None:
     assert parent.received[again : again + 30] == list(range(30))
 
 
+async def test_lives_leave_no_descriptor_behind() -> None:
+    def descriptors() -> list[int]:
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (os.getpid(), server)]
+
+    async with parent_of("well") as parent:
+        await until(lambda: parent.state.ready)
+        server = parent_pid(parent.state.pid)
+        first = descriptors()
+        for lives in range(1, 4):
+            os.kill(parent.state.pid, signal.SIGKILL)
+            await until(lambda: parent.state.restarts == lives and parent.state.ready)  # noqa: B023 - asked at once
+        assert descriptors() == first
+
+
+async def test_an_interrupt_is_for_the_parent_alone() -> None:
+    async with parent_of("well") as parent:
+        await parent.until_received(5)
+        for pid in (parent.state.pid, parent_pid(parent.state.pid)):
+            os.kill(pid, signal.SIGINT)
+        await parent.until_received(len(parent.received) + 50)
+        assert not parent.incidents
+
+
 @pytest.mark.parametrize("number", [signal.SIGSTOP, None], ids=["stopped", "a loop that does not turn"])
 async def test_a_wedged_child_is_replaced(number: signal.Signals | None, tmp_path: Path) -> None:
     async with parent_of("well" if number else f"once:{tmp_path / 'wedge'}") as parent:
@@ -197,7 +232,9 @@ async def test_a_crash_loop_ends_with_the_restart_intensity() -> None:
 
 async def test_an_outage_is_told_once_costs_no_restart_and_lasts_as_long_as_it_lasts() -> None:
     async with parent_of("outage") as parent:
+        begun_s = trio.current_time()
         await until(lambda: parent.plans >= 8)
+        assert trio.current_time() - begun_s > 6 * processes.OUTAGE_PAUSE_S, "nobody spins meanwhile"
     assert [cause for cause in causes(parent) if cause == "outage"] == ["outage"]
     assert parent.plans >= 8, "more lives than the restart intensity gives to crashes"
     assert set(parent.deaths) == {processes.Death.OUTAGE}, "who plans the next life knows"
@@ -249,7 +286,10 @@ async def test_stops_at_random_moments_leave_nothing_behind() -> None:
 
 
 def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
-    """A process that holds a child and is killed in the middle of it: no child lives 300 ms later."""
+    """A process that holds a child and is killed in the middle of it: no child lives 300 ms later, nor its server.
+
+    The child's loop does not turn, so that it cannot see the end of its trunk: only the kernel ends it.
+    """
     program = tmp_path / "parent.py"
     program.write_text(
         "import sys, trio\n"
@@ -258,7 +298,7 @@ def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> No
         "async def main():\n"
         "    parent = Parent()\n"
         "    async with trio.open_nursery() as nursery:\n"
-        "        nursery.start_soon(parent.run, 'well')\n"
+        "        nursery.start_soon(parent.run, 'wedge')\n"
         "        await parent.until_received(5)\n"
         "        print(parent.state.pid, flush=True)\n"
         "trio.run(main)\n"
@@ -271,11 +311,14 @@ def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> No
     os.close(write)
     with os.fdopen(read) as said:
         child = int(said.readline())
+    family = [child, parent_pid(child)]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     for _ in range(30):
-        state = Path(f"/proc/{child}/stat").read_text() if Path(f"/proc/{child}/stat").exists() else " Z "
-        if " Z " in state:
+        family = [each for each in family if is_alive(each)]
+        if not family:
             return
         signal.sigtimedwait([], 0.01)
-    raise AssertionError("the child lives on")
+    for each in family:
+        os.kill(each, signal.SIGKILL)
+    raise AssertionError(f"{family} of child and server live on")
