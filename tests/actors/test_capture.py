@@ -55,13 +55,13 @@ class BrokenMicrophone:
 
 
 def begin(
-    actors: trio.Nursery, link: Link, microphone: Any, *, push_to_talk: bool
+    actors: trio.Nursery, link: Link, microphone: Any, *, push_to_talk: bool, progress: Progress | None = None
 ) -> tuple[LocalLink[Any], LocalLink[Any], LocalLink[Any]]:
     """Start a capture; its frames, its activity and the commands it obeys."""
     frames, activity, commands = link(), link(), link()
     run = partial(
         capture, device=microphone, detector=Detector("level", level), frame_ms=20,
-        push_to_talk=push_to_talk, progress=Progress(),
+        push_to_talk=push_to_talk, progress=progress or Progress(),
     )  # fmt: skip
     actors.start_soon(run, frames.sender, activity.sender, commands.receiver)
     return frames, activity, commands
@@ -112,6 +112,19 @@ async def test_the_device_is_open_only_while_listening(
     assert 48 <= sent <= 51
     await trio.sleep(1)
     assert frames.receiver.statistics().sent == sent
+
+
+async def test_a_muted_microphone_owes_no_block(autojump_clock: MockClock, actors: trio.Nursery, link: Link) -> None:
+    """Else the service manager's watchdog would end a daemon because it is muted."""
+    progress = Progress()
+    microphone = SyntheticMicrophone([counter_signal(60)])
+    _frames, _activity, commands = begin(actors, link, microphone, push_to_talk=False, progress=progress)
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(1)
+    assert progress.idle_s(trio.current_time() + 5) >= 5, "an open one does"
+    commands.sender.send_nowait(Listen(on=False))
+    await trio.sleep(1)
+    assert progress.idle_s(trio.current_time() + 5) == 0
 
 
 async def test_push_to_talk_lets_through_what_is_said_while_the_key_is_down_and_marks_its_end(
