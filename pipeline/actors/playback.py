@@ -55,6 +55,8 @@ async def playback(
         except SoundSystemHungError:
             raise  # this process has to end
         except DeviceError as error:
+            for flushing in loudspeaker.abandon(floor.value, trio.current_time()):
+                await flushed.send(flushing)  # of a floor that rose since the last request: nobody else tells it
             if (place := loudspeaker.report(trio.current_time())) is not None:
                 await heard.send(place)  # how far it came: the last report may be a request old, and so some blocks
             if not told:
@@ -84,9 +86,9 @@ async def _play(
             request = await stream.wait_request()
             loudspeaker.obey(commands)
             pcm, cuts = loudspeaker.answer(request, floor.value, frames)
-            await stream.write(pcm)
-            for flushing in cuts:
+            for flushing in cuts:  # first: the device may fail at the next block
                 await flushed.send(flushing)
+            await stream.write(pcm)
             report = loudspeaker.report(trio.current_time())
             if report is not None:
                 await heard.send(report)
@@ -152,6 +154,14 @@ class _Loudspeaker:
             pcm = self._hand_over(block, request.leaves_s)
         end_s = request.leaves_s + request.samples / RATE_HZ if silent_from_s is None else silent_from_s
         return pcm, [self._flushed(frame, end_s) for frame in cut_turns]
+
+    def abandon(self, floor: int, now: float) -> list[Flushed]:
+        """The device has failed; what the floor has cut off and no request has told of."""
+        if floor <= self._floor:
+            return []
+        end_s = now if self._silent_from_s is None else self._silent_from_s
+        _, cut_turns = self._cut(floor, 0, has_faded=True)
+        return [self._flushed(frame, end_s) for frame in cut_turns]
 
     def report(self, now: float) -> Heard | None:
         """Where the listener is; None while nothing sounds."""

@@ -28,8 +28,8 @@ from pipeline.vocabulary.errors import CrashLoopError, SoundSystemHungError, Tal
 
 BEAT_S: Final = 0.25
 """So often a child says that it lives."""
-OUTAGE_EXIT: Final = 69
-"""EX_UNAVAILABLE of sysexits.h: the child ends because the world outside (a sound server) is gone, not for a defect."""
+OUTAGE_EXIT: Final = SoundSystemHungError.exit_code
+"""The child ends because the world outside (a sound server) is gone, not for a defect."""
 PARENT: Final = "main"
 """The process that starts the others, and in which the floor's owner lives."""
 

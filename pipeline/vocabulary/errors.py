@@ -195,10 +195,12 @@ class SoundSystemHungError(DeviceError):
 
     Whoever runs the process ends it without cleaning up, for closing a stream and even an ordinary exit would hang as
     well; every later try in it fails with this error at once. Nobody may catch it to try again. Where sound has a
-    process of its own that is an outage and not a crash: the next one is started, for as long as it takes.
+    process of its own that is an outage and not a crash: the next one is started, for as long as it takes. Where it has
+    not, the service manager is to start the daemon again, so its exit code (EX_UNAVAILABLE in sysexits.h) is its own.
     """
 
     verdict = Verdict.STOP
+    exit_code = 69
 
     def fault(self) -> Fault:
         """This error as a value; its cause tells the process layer what to do."""

@@ -16,8 +16,9 @@ from pipeline.edges.simulated import SimulatedLoudspeaker
 from pipeline.edges.synthetic import counter_signal, tone
 from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import LocalLink
+from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, OutputOpened, SetVolume
+from pipeline.vocabulary.signals import Flushed, Heard, OutputFailed, OutputOpened, SetVolume
 
 Link = Callable[[], LocalLink[Any]]
 
@@ -286,3 +287,59 @@ async def test_the_loudspeaker_rests_while_there_is_nothing_to_say_also_after_a_
     reported = len(rig.reports(rig.heard))
     await trio.sleep(1)
     assert not rig.reports(rig.heard), f"after {reported} reports: nothing sounds"
+
+
+class FailingLoudspeaker(SimulatedLoudspeaker):
+    """Fails when told to: while it is waited for, or while it is given a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails_at = ""
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        async with super().open(frame_ms) as stream:
+
+            async def wait_request() -> OutputRequest:
+                request = await stream.wait_request()
+                fail("request")
+                return request
+
+            async def write(pcm: bytes | None) -> None:
+                fail("write")
+                await stream.write(pcm)
+
+            def fail(where: str) -> None:
+                if self.fails_at == where:
+                    self.fails_at = ""
+                    raise DeviceError("gone")
+
+            yield cast(
+                "OutputStream",
+                SimpleNamespace(rest=stream.rest, wait_request=wait_request, write=write, cut=stream.cut),
+            )
+
+
+@pytest.mark.parametrize("where", ["request", "write"])
+async def test_a_loudspeaker_that_fails_just_after_a_barge_in_does_not_keep_how_much_was_heard(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor, where: str
+) -> None:
+    loudspeaker = FailingLoudspeaker()
+    rig = Rig(actors, link, floor, loudspeaker)
+    rig.says(tone(3).pcm)
+    await trio.sleep(1.005)
+    floor.raise_to(2)
+    rig.reports(rig.frames)  # a purging link does this
+    loudspeaker.fails_at = where
+    await trio.sleep(0.1)
+    played_ms = sum(len(block.pcm) for block in loudspeaker.heard if any(block.pcm)) / 48
+    flushed, failed = rig.reports(rig.flushed)
+    assert flushed == Flushed(1, "a1", 0, flushed.heard_ms)
+    assert flushed.heard_ms == pytest.approx(played_ms, abs=20)
+    assert isinstance(failed, OutputFailed)
+    await trio.sleep(0.5)
+    rig.commands.sender.send_nowait(SetVolume(1.0))  # the session's answer to its opening
+    pcm = counter_signal(0.2).pcm
+    rig.says(pcm, turn=2, item="a2", ends_turn=True)
+    await trio.sleep(1)
+    assert pcm in rig.played()
