@@ -1,8 +1,10 @@
 """`talkwire simulate`: days of faults in seconds, with the real daemon in a simulated world."""
 
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,13 +90,29 @@ def simulate(
         visits_per_h=visits_per_hour,
         continuous=continuous,
     )
-    outcome = simulation.simulate(plan, _progress(plan.duration_s))
+    with _deadly_ctrl_c():
+        outcome = simulation.simulate(plan, _progress(plan.duration_s))
     if outcome.failures and draw is None:
         draw = Path(f"simulation-{seed}.svg")
+    _tell(outcome, json=json)
     if draw is not None:
-        _draw(outcome, draw)
-    _tell(outcome, draw, json=json)
+        shown = _draw(outcome, draw)
+        if not json:
+            say(f"picture     {shown}")
     return FAILED if outcome.failures else 0
+
+
+@contextmanager
+def _deadly_ctrl_c() -> Iterator[None]:
+    """Nothing is lost by it. An exception would come up inside the simulated world, which handles failures."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever started this has other ideas
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _demand(option: str, value: float, least: float, most: float) -> None:
@@ -136,16 +154,26 @@ def _progress(duration_s: float) -> Callable[[float], None]:
     return tell
 
 
-def _draw(outcome: "Outcome", path: Path) -> None:
+def _draw(outcome: "Outcome", path: Path) -> str:
+    """Where the picture is; of a failure, also why there is none.
+
+    Raises:
+        UsageError: somebody asked for a picture only, and it cannot be written.
+    """
     from pipeline.proving.drawing import draw
+    from pipeline.vocabulary.configuration import printable
 
     try:
         path.write_text(draw(outcome.recent, outcome.failures), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--draw: cannot write the file: {error.strerror}") from error
+        trouble = f"cannot write {printable(str(path))}: {error.strerror}; choose another with --draw"
+        if not outcome.failures:
+            raise UsageError(trouble) from error
+        return trouble
+    return str(path)
 
 
-def _tell(outcome: "Outcome", picture: Path | None, *, json: bool) -> None:
+def _tell(outcome: "Outcome", *, json: bool) -> None:
     import msgspec
 
     from pipeline.proving.invariants import INVARIANTS
@@ -172,5 +200,3 @@ def _tell(outcome: "Outcome", picture: Path | None, *, json: bool) -> None:
         say(f"BROKEN      {violation.invariant}: {says}; at {violation.at_s:.3f} s: {violation.text}")
     if outcome.failures:
         say(f"again       {outcome.plan.command}")
-    if picture is not None:
-        say(f"picture     {picture}")

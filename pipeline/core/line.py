@@ -179,6 +179,8 @@ class LineMachine(Machine[Line, On]):
 
     def lose(self, fault: Fault) -> None:
         """The line is lost, or could not be had."""
+        if self.state in {Line.BACKOFF, Line.DRAINING}:
+            return  # given up already: what is still said of it, one refusal perhaps often, is no news
         if fault.kind == "CredentialExpired":
             self._secrets_refused += 1
             if self._secrets_refused >= SECRETS_REFUSED_MAX:

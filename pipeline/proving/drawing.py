@@ -19,6 +19,8 @@ LANES: Final = ("faults", "link", "speech", "answers", "captured", "received")
 BIN_S: Final = 0.1
 """Frames are counted in bins of this length."""
 
+SESSION: Final = "#27ae60"
+
 Scale = Callable[[float], float]
 """From s to a place in the picture."""
 
@@ -54,28 +56,39 @@ def draw(recent: Sequence[tuple[float, hp.Happening]], failures: Sequence[Violat
     rows += [f'<text x="8" y="{_y(lane) + 24}">{lane}</text>' for lane in LANES]
     rows += _ruler(begin_s, end_s, x)
     bars = [bar for bar in _bars(recent, last_s) if bar.end_s >= begin_s and bar.begin_s <= end_s]
-    for bar in bars:
-        left, right, top = x(bar.begin_s), x(bar.end_s), _y(bar.lane) + 8
-        title = escape(f"{bar.label}: {bar.begin_s:.3f} to {bar.end_s:.3f} s")
-        rows.append(
-            f'<rect x="{left}" y="{top}" width="{max(1.5, right - left):.1f}" height="{LANE - 16}" '
-            f'fill="{bar.colour}" fill-opacity="0.6"><title>{title}</title></rect>'
-        )
-        if right - left > 6 * len(bar.label):
-            rows.append(f'<text x="{left + 3}" y="{top + 18}">{escape(bar.label)}</text>')
+    for number, bar in enumerate(bars):
+        rows += _drawn(bar, number, x)
     rows += _counts(recent, "captured", hp.Captured, begin_s, end_s, x)
     rows += _counts(recent, "received", hp.Heard, begin_s, end_s, x)
     for failure in failures:
         if begin_s <= failure.at_s <= end_s:
             title = escape(f"{failure.invariant}: {failure.text}")
+            bottom = height - 20 if failure is failures[0] else 30  # many would hide what led to them
             rows.append(
-                f'<line x1="{x(failure.at_s)}" x2="{x(failure.at_s)}" y1="30" y2="{height - 20}" stroke="red">'
+                f'<line x1="{x(failure.at_s)}" x2="{x(failure.at_s)}" y1="22" y2="{bottom}" stroke="red">'
                 f"<title>{title}</title></line>"
             )
     if failures:
         first = failures[0]
         rows.append(f'<text x="{LEFT}" y="16" fill="red">{escape(f"{first.invariant}: {first.text}")}</text>')
     return "\n".join([*rows, "</svg>\n"])
+
+
+def _drawn(bar: Bar, number: int, x: Scale) -> Iterator[str]:
+    """A bar and what it is; the names of faults are always shown, on one of three lines, as many strike at once."""
+    left, right, top = x(bar.begin_s), x(bar.end_s), _y(bar.lane) + 8
+    title = escape(f"{bar.label}: {bar.begin_s:.3f} to {bar.end_s:.3f} s")
+    yield (
+        f'<rect x="{left}" y="{top}" width="{max(1.5, right - left):.1f}" height="{LANE - 16}" '
+        f'fill="{bar.colour}" fill-opacity="0.6"><title>{title}</title></rect>'
+    )
+    if bar.lane == "faults":
+        yield f'<text x="{left + 3}" y="{top + 6 + number % 3 * 11}">{escape(bar.label)}</text>'
+        return
+    for label in (bar.label, bar.label.rpartition(" ")[2]):
+        if right - left > 6 * len(label):
+            yield f'<text x="{left + 3}" y="{top + 18}">{escape(label)}</text>'
+            return
 
 
 def _y(lane: str) -> int:
@@ -90,14 +103,22 @@ def _ruler(begin_s: float, end_s: float, x: Scale) -> Iterator[str]:
 
 
 def _bars(recent: Iterable[tuple[float, hp.Happening]], last_s: float) -> list[Bar]:
-    """What lasted, found by its beginning and its end; what has not ended lasts to the end."""
+    """What lasted, found by its beginning and its end; what has not ended lasts to the end.
+
+    A wire over which something comes was there before the record begins.
+    """
     bars: list[Bar] = []
     begun: dict[object, Bar] = {}
     played: dict[int, Bar] = {}
+    wires: set[int] = set()
     for now, happening in recent:
         if isinstance(happening, hp.Played):
             since_s = played[happening.reply].begin_s if happening.reply in played else now
             played[happening.reply] = Bar("answers", since_s, now, f"reply {happening.reply}", "#8e44ad")
+        if isinstance(happening, hp.Heard | hp.Told | hp.Left) and happening.wire not in wires:
+            begun["link", happening.wire] = Bar("link", 0.0, now, f"session on wire {happening.wire}", SESSION)
+        if isinstance(happening, hp.Connected | hp.Heard | hp.Told | hp.Left):
+            wires.add(happening.wire)
         key = _lasting(happening)
         if key is not None and key in begun:
             bars.append(begun.pop(key)._replace(end_s=now))
@@ -126,7 +147,7 @@ def _beginning(happening: hp.Happening, now: float) -> Bar | None:
         case hp.Connected(wire):
             return Bar("link", now, now, f"wire {wire}", "#bdc3c7")
         case hp.Told(wire, "session.updated"):
-            return Bar("link", now, now, f"session on wire {wire}", "#27ae60")
+            return Bar("link", now, now, f"session on wire {wire}", SESSION)
         case hp.UtteranceBegan(utterance):
             return Bar("speech", now, now, f"utterance {utterance}", "#2980b9")
     return None

@@ -1,11 +1,13 @@
 """The judge of frames: what becomes of everything the microphone gave."""
 
+import math
+
 from pipeline.proving import happenings as hp
 from pipeline.proving.oracle import Judge, Verdict
 
 
 class FrameJudge(Judge):
-    """What becomes of captured frames (6 to 10, 16, 18).
+    """What becomes of captured frames (6 to 10, 16, 18), all of them (10-kept).
 
     Each frame is followed by its number from the microphone onto the wire and into the service, so the daemon's counts
     are compared with how many frames each fate has really befallen.
@@ -14,6 +16,7 @@ class FrameJudge(Judge):
     SLACK = 2  # frames that may be between two actors when the daemon ends
     KEEP = 20_000  # frames: more than may still be sent, or are heard while four utterances are spoken
     FORGET = 5_000  # so many together
+    KEPT_S = 14.5  # a frame leaves the spool with those that share its message
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
@@ -29,12 +32,15 @@ class FrameJudge(Judge):
         self._troubles = 0
         self._daemons = 0
         self._mutes = 0
+        self._newest_sent = 0
+        self._excused = 0  # nothing up to this frame has to be sent: a mute came between, or another daemon
         self.captured = 0
         self.sent = 0
         self.received = 0
 
     def _on_daemonstarted(self, _event: hp.DaemonStarted, _now: float) -> None:
         self._daemons += 1
+        self._excused = self.captured
 
     def _on_captured(self, event: hp.Captured, now: float) -> None:
         self.captured += 1
@@ -53,11 +59,18 @@ class FrameJudge(Judge):
         self._mutes += 1
         self._utterance.clear()  # what was being said is not to be heard
 
+    def _on_unmuted(self, _event: hp.Unmuted, _now: float) -> None:
+        self._excused = self.captured + 5  # a message that begins in this very moment, or a hair before it
+
     def _on_sent(self, event: hp.Sent, now: float) -> None:
         first, frames = event.first, range(event.first, event.first + event.frames)
         for frame in frames:
             self.demand("6", frame in self._captured_s, now, "frame {} was sent and never captured", frame)
         self.sent += _take_in(self._sent, frames)
+        left_out = range(max(self._newest_sent, self._excused) + 1, first)
+        young = [frame for frame in left_out if now - self._captured_s.get(frame, -math.inf) < self.KEPT_S]
+        self.demand("10-kept", not young, now, "frames {} were left out", young)
+        self._newest_sent = max(self._newest_sent, frames[-1])
         age_s = now - self._captured_s.get(first, now)
         self.demand("10", age_s <= 20.0, now, "frame {} was sent {:.1f} s after it was heard", first, age_s)
 

@@ -99,11 +99,14 @@ class LineJudge(Judge):
 
 
 class AttemptJudge(Judge):
-    """How often the daemon tries, and with what (12, 13)."""
+    """How often the daemon tries, and with what (12, 13), how soon (12-first) and until when (13-last)."""
 
     MOST = 15
     WINDOW_S = 60.0
     CLOSEST_S = 0.099
+    WELL_S = 30.0
+    FIRST_S = 0.5
+    REFUSED_MAX = 3  # fresh secrets in a row
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
@@ -112,6 +115,9 @@ class AttemptJudge(Judge):
         self._fresh = False
         self._used: set[int] = set()
         self._twins: set[int] = set()
+        self._ready_s: dict[int, float] = {}  # since when each wire held serves
+        self._tries = 0  # since there was a session
+        self._was_refused = False  # outright, since then
 
     def _on_daemonstarted(self, _event: hp.DaemonStarted, _now: float) -> None:
         self._attempts.clear()  # a new process knows nothing of the one before
@@ -122,6 +128,8 @@ class AttemptJudge(Judge):
             gap_s = now - self._attempts[-1]
             self.demand("12", gap_s >= self.CLOSEST_S, now, "two attempts within {:.0f} ms", gap_s * 1000)
         self._attempts.append(now)
+        self._tries += 1
+        self.owed.pay("12-first", "attempt")
         many = len(self._attempts) > self.MOST and now - self._attempts[0] < self.WINDOW_S
         self.demand("12", not many, now, "more than {} attempts in {:.0f} s", self.MOST, self.WINDOW_S)
         self.demand(
@@ -130,9 +138,37 @@ class AttemptJudge(Judge):
 
     def _on_minted(self, event: hp.Minted, now: float) -> None:
         self._fresh = event.secret > 0
+        self._was_refused = self._was_refused or event.status in {401, 403}
         self._ask_for(event.retry_after_s, now)
 
+    def _on_told(self, event: hp.Told, now: float) -> None:
+        if event.kind == "session.updated":
+            self._ready_s.setdefault(event.wire, now)
+            self._tries, self._was_refused = 0, False
+
+    def _on_broken(self, event: hp.Broken, now: float) -> None:
+        was_well = now - self._ready_s.pop(event.wire, now) > self.WELL_S
+        recent = [at_s for at_s in self._attempts if now - at_s < self.WINDOW_S + self.FIRST_S]
+        if was_well and len(recent) < self.MOST:
+            self.expect("12-first", now + self.FIRST_S, "attempt", f"nobody tried again after wire {event.wire}")
+
+    def _on_left(self, event: hp.Left, _now: float) -> None:
+        self._ready_s.pop(event.wire, None)
+
+    def _on_hungup(self, event: hp.HungUp, _now: float) -> None:
+        self._ready_s.pop(event.wire, None)
+
+    def _on_stopasked(self, _event: hp.StopAsked, _now: float) -> None:
+        self.owed.waive("12-first")
+
+    def _on_daemonended(self, event: hp.DaemonEnded, now: float) -> None:
+        self.owed.waive("12-first")
+        if event.error == "CredentialRefusedError":
+            rightly = self._was_refused or self._tries >= self.REFUSED_MAX
+            self.demand("13-last", rightly, now, "the daemon gave up after {} tries", self._tries)
+
     def _on_refused(self, event: hp.Refused, now: float) -> None:
+        self._was_refused = True
         if event.status in {429, 503}:  # nowhere else does Retry-After mean anything
             self._ask_for(event.retry_after_s, now)
 

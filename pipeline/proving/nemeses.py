@@ -275,6 +275,15 @@ async def mute(stage: Stage) -> None:
     stage.world.operator.mute(on=False)
 
 
+async def mute_hammered(stage: Stage) -> None:
+    """Somebody hammers on the mute button, and the last that is asked is to be muted."""
+    for _ in range(stage.dice.randint(3, 20)):
+        for on in (True, False):
+            stage.world.operator.mute(on=on)
+            await trio.sleep(stage.dice.uniform(0.02, 0.2))
+    await mute(stage)
+
+
 async def mute_offline(stage: Stage) -> None:
     """Somebody mutes the microphone while the network is away; it is back before they listen again."""
     with stage.world.network.refusing():
@@ -322,6 +331,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "microphone-stop": Nemesis(microphone_stop, 1.0, 60.0),
     "loudspeaker-stop": Nemesis(loudspeaker_stop, 1.0, 60.0),
     "mute": Nemesis(mute, 0.5, 60.0),
+    "mute-hammered": Nemesis(mute_hammered, 0.5, 20.0),
     "mute-offline": Nemesis(mute_offline, 6.0, 45.0),
     "flood": Nemesis(flood, 0.0, 0.0),
     "several": Nemesis(several, 15.0, 60.0),

@@ -6,7 +6,10 @@ from pipeline.proving.oracle import Judge, Verdict
 
 
 class PromptnessJudge(Judge):
-    """What has to happen in time whatever the service does (22, 24, 25-streaming, 25-idle)."""
+    """What has to happen in time whatever the service does (22, 24, 25-streaming, 25-idle).
+
+    And what must not: a session that is well is kept (22-kept).
+    """
 
     READY_S = 12.0
     BUSY_S = 90.0  # after 429 and 5xx the range of the pause goes up to 60 s, and Retry-After counts besides
@@ -26,6 +29,7 @@ class PromptnessJudge(Judge):
         self._stopping = False
         self._streamed_s = 0.0
         self._swallowing: set[int] = set()  # wires that swallow sound
+        self._hung_up: set[int] = set()
 
     # 22
 
@@ -56,6 +60,8 @@ class PromptnessJudge(Judge):
             self._doubt(event.wire, "swallows", now, streamed=True)
 
     def _on_left(self, event: hp.Left, now: float) -> None:
+        if event.wire in self._ready and self._is_calm(now) and not self._stopping:
+            self.demand("22-kept", event.wire in self._hung_up, now, "wire {} was given up and was well", event.wire)
         self._lose(event.wire, now)
         for key in ("25-streaming", "25-idle"):
             self.owed.pay(key, event.wire)
@@ -79,14 +85,18 @@ class PromptnessJudge(Judge):
         self._utterance = event.utterance
 
     def _on_utteranceended(self, event: hp.UtteranceEnded, now: float) -> None:
-        calm = not self._troubles and now - self._calm_since_s > self.BUSY_S
-        if calm and self._ready and not self._stopping:
+        if self._is_calm(now) and self._ready and not self._stopping:
             self.expect("24", now + self.ANSWER_S, "answer", f"utterance {event.utterance} was never answered")
 
     def _on_played(self, _event: hp.Played, _now: float) -> None:
         self.owed.pay("24", "answer")
 
+    def _is_calm(self, now: float) -> bool:
+        """Nothing has happened for so long that nothing may still follow from it."""
+        return not self._troubles and now - self._calm_since_s > self.BUSY_S
+
     def _on_hungup(self, event: hp.HungUp, now: float) -> None:
+        self._hung_up.add(event.wire)
         if event.code == self.OVERLOADED:
             self._busy_until_s = now + self.BUSY_S
         if EXPIRED in event.cause:

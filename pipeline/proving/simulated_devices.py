@@ -122,7 +122,7 @@ class SimulatedMicrophone:
         return math.ceil(round((self._script[self._at + 1].start_s - origin_s) / frame_s, 6))
 
     def _block(self, start_s: float, frame_ms: int) -> InputBlock:
-        while self._continuous and self._at + 1 < len(self._script) and self._script[self._at + 1].start_s <= start_s:
+        while self._at + 1 < len(self._script) and self._script[self._at + 1].start_s <= start_s:
             self._at += 1
         heard = self._script[self._at] if self._script else Utterance(0, math.inf, math.inf)
         speech = heard.start_s <= start_s < heard.end_s

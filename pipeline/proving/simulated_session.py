@@ -38,7 +38,7 @@ OUTBOX: Final = 4_096
 RECOGNISING_S: Final = 0.08
 THINKING_S: Final = 0.12
 PIECE_S: Final = 0.4
-"""Sound comes in pieces of this length ..."""
+"""Sound comes in pieces of this length, the last of them shorter, ..."""
 PIECE_TAKES_S: Final = 0.05
 """... each made in this time: eight times faster than it is spoken."""
 SHORTEST_S: Final = 0.8
@@ -278,15 +278,16 @@ class Session:
     async def _generate(self, wanted: work.Generate, scope: trio.CancelScope) -> None:
         reply = self._service.number_reply(wanted.response_id)
         frame_ms = self._service.frame_ms
-        pieces = round(self._service.dice.uniform(SHORTEST_S, LONGEST_S) / PIECE_S)
+        blocks = round(self._service.dice.uniform(SHORTEST_S, LONGEST_S) * 1000) // frame_ms
         size = round(PIECE_S * 1000) // frame_ms
         with scope:
             await trio.sleep(THINKING_S)
             self._report(work.GeneratedText(wanted.response_id, f"This is answer {reply}."))
-            for first in range(0, pieces * size, size):
+            for first in range(0, blocks, size):
                 await trio.sleep(PIECE_TAKES_S)
-                blocks = [marked(reply, number, frame_ms, speech=True) for number in range(first, first + size)]
-                self._report(work.GeneratedAudio(wanted.response_id, b"".join(blocks)))
+                numbers = range(first, min(first + size, blocks))
+                piece = b"".join([marked(reply, number, frame_ms, speech=True) for number in numbers])
+                self._report(work.GeneratedAudio(wanted.response_id, piece))
             if not scope.cancel_called:  # by what the last piece led to
                 del self._generations[wanted.response_id]
                 self._report(work.GenerationEnded(wanted.response_id))

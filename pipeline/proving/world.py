@@ -46,6 +46,12 @@ PATIENCE_S: Final = 30.0
 """So long the world waits at the end for the daemon."""
 SWEEP_S: Final = 12 * 3_600.0
 """Garbage is collected this often."""
+PAUSE_S: Final = 1.5, 6.0
+"""Between two utterances of a visit."""
+AT_ONCE_SHARE: Final = 0.25
+"""So many utterances are the last one's afterthought ..."""
+AT_ONCE_S: Final = 0.55, 0.85
+"""... and come after so much silence: the service has taken the last one for over, and its answer is about to sound."""
 OVERRIDES: Final = (
     "audio.input=none:",
     "audio.output=none:",
@@ -78,10 +84,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def command(self) -> str:
         """The line that runs it again."""
-        parts = [f"talkwire simulate --days {self.duration_s / 86_400:g} --seed {self.seed}"]
+        days = _written(self.duration_s / 86_400, lambda days: days * 86_400 == self.duration_s)
+        faults_per_h = _written(self.faults_per_h, lambda per_h: per_h == self.faults_per_h)
+        visits_per_h = _written(self.visits_per_h, lambda per_h: per_h == self.visits_per_h)
+        parts = [f"talkwire simulate --days {days} --seed {self.seed}"]
         parts.append(f"--faults {','.join(self.faults) or 'none'}")
-        parts.append(f"--faults-per-hour {self.faults_per_h:g} --visits-per-hour {self.visits_per_h:g}")
+        parts.append(f"--faults-per-hour {faults_per_h} --visits-per-hour {visits_per_h}")
         return " ".join(parts + ["--continuous"] * self.continuous)
+
+
+def _written(number: float, says_it: Callable[[float], bool]) -> str:
+    """In as few digits as say it: a run that is a hair longer is another one."""
+    texts = (f"{number:.{digits}g}" for digits in range(6, 18))
+    return next((text for text in texts if says_it(float(text))), repr(number))
 
 
 class World:
@@ -248,7 +263,11 @@ class Operator:
 
 
 def talk(plan: Plan) -> list[Utterance]:
-    """Who speaks when: visits of one to three utterances, some of which begin before the last answer has ended."""
+    """Who speaks when: visits of one to three utterances.
+
+    Some of them begin before the last answer has ended. Where there are faults, some begin just when it does; without
+    any, everything said is answered.
+    """
     dice = Random(f"{plan.seed} talk")  # noqa: S311 - reproducible, not a secret
     script: list[Utterance] = []
     at_s = 10.0
@@ -256,5 +275,6 @@ def talk(plan: Plan) -> list[Utterance]:
         for _ in range(dice.randint(1, 3)):
             end_s = at_s + dice.uniform(0.6, 2.0)
             script.append(Utterance(len(script) + 1, at_s, end_s))
-            at_s = end_s + dice.uniform(1.5, 6.0)
+            at_once = plan.faults and dice.random() < AT_ONCE_SHARE
+            at_s = end_s + dice.uniform(*(AT_ONCE_S if at_once else PAUSE_S))
     return [each for each in script if each.end_s < plan.duration_s - 20]

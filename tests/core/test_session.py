@@ -347,6 +347,24 @@ def test_a_key_that_is_wrong_stops_after_three_fresh_secrets() -> None:
     assert script.states() == [sg.CallState.ERROR]
 
 
+def test_one_secret_that_is_refused_many_times_is_one_refused_secret() -> None:
+    """A service whose key has expired says so of every block of sound that is on its way to it."""
+    script = Script().live()
+    for _ in range(2 * SECRETS_REFUSED_MAX):
+        script.error("token_expired", "Ephemeral token expired")
+    assert script.line() is Line.BACKOFF
+
+
+def test_what_is_said_after_a_refusal_does_not_make_it_less_final() -> None:
+    script = Script().live()
+    script.error("insufficient_quota")
+    script.error("session_expired")
+    script.hears(ex.Closed(1, {"captured": 0}))
+    [finish] = [effect for effect in script.effects if isinstance(effect, fx.Finish)]
+    assert finish.fault is not None
+    assert finish.fault.cause == "insufficient_quota"
+
+
 @pytest.mark.parametrize(
     "code",
     ["response_cancel_not_active", "conversation_already_has_active_response", "input_audio_buffer_commit_empty"],

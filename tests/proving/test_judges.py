@@ -39,6 +39,9 @@ def frame(number: int, wire: int, at_s: float, *, sent_s: float | None = None) -
     ]
 
 
+OVER: Moment = (60.0, hp.StopAsked())
+
+
 # 6
 
 
@@ -89,7 +92,7 @@ def captured(*at_s: float) -> list[Moment]:
     ("after", "broken"),
     [
         ([(5.0, hp.Sent(1, 1, 3)), (5.0, hp.Heard(1, 1, 3))], {}),
-        ([(5.0, hp.Sent(1, 2, 3))], {"6": 1}),  # there are only three
+        ([(5.0, hp.Sent(1, 2, 3))], {"6": 1, "10-kept": 1}),  # there are only three, and the first is left out
         ([(21.0, hp.Sent(1, 2, 2))], {}),
         ([(21.0, hp.Sent(1, 1, 3))], {"10": 1}),  # the oldest counts
         ([(5.0, hp.Heard(1, 1, 2)), (5.0, hp.Heard(1, 3))], {}),
@@ -100,7 +103,7 @@ def captured(*at_s: float) -> list[Moment]:
     ],
 )
 def test_every_frame_of_a_message_is_judged(after: list[Moment], broken: dict[str, int]) -> None:
-    assert judged([*session(1, 0.0), *captured(0.5, 2.0, 3.0), *after]) == broken
+    assert judged([*session(1, 0.0), (0.1, hp.MicrophoneOpened()), *captured(0.5, 2.0, 3.0), *after]) == broken
 
 
 @pytest.mark.parametrize(("heard", "broken"), [(3, {}), (2, {"8-whole": 1})])
@@ -108,6 +111,38 @@ def test_an_utterance_is_judged_before_its_frames_are_forgotten(heard: int, brok
     silence = [(3.0 + 0.02 * each, hp.Captured(each, 1, speech=False)) for each in range(4, 30_001)]
     trace = [*session(1, 0.0), *captured(1.0, 2.0, 3.0), (3.0, hp.Heard(1, 1, heard)), *silence]
     assert judged(trace) == broken
+
+
+# 10
+
+
+def outage(waited_s: float, *, before: list[Moment] = []) -> list[Moment]:  # noqa: B006 - never changed
+    """Frame 1 is captured without a line; the first to be sent afterwards is frame 2."""
+    return [
+        *session(1, 0.0), (0.1, hp.MicrophoneOpened()), (1.0, hp.Troubled("cut")), (1.0, hp.Left(1)),
+        (2.0, hp.Captured(1, 1, speech=True)), *before, *session(2, 2.0 + waited_s), *frame(2, 2, 2.0 + waited_s),
+    ]  # fmt: skip
+
+
+def test_speech_of_an_outage_is_not_left_out() -> None:
+    assert judged(outage(14.0)) == {"10-kept": 1}
+    assert judged(outage(15.1)) == {}
+    assert judged(outage(14.0, before=[*muted(3.0), (4.0, hp.Unmuted()), (4.0, hp.MicrophoneOpened())])) == {}
+    assert judged(outage(14.0, before=[(3.0, hp.DaemonEnded("")), (8.0, hp.DaemonStarted())])) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "broken"),
+    [
+        ([], {"10-open": 1}),
+        ([(6.0, hp.MicrophoneOpened())], {}),
+        ([(6.0, hp.DaemonEnded("ServiceRefusedError"))], {}),
+        ([(6.0, hp.Muted())], {}),
+    ],
+)
+def test_the_microphone_stays_open_while_there_is_no_line(after: list[Moment], broken: dict[str, int]) -> None:
+    lost = [*session(1, 0.0), (0.1, hp.MicrophoneOpened()), (1.0, hp.Left(1)), (1.0, hp.MicrophoneClosed())]
+    assert judged([(0.0, hp.Troubled("cut")), *lost, (5.0, hp.UtteranceBegan(1)), *after, OVER]) == broken
 
 
 # 11
@@ -143,12 +178,44 @@ def test_a_microphone_that_is_open_or_sends_while_it_is_muted_is_found(after: li
     assert judged([*before, (4.9, hp.Troubled("mute")), (5.0, hp.Muted()), *after]) == {"11": 1}
 
 
+def test_what_was_being_said_at_a_mute_is_taken_back() -> None:
+    before = [*session(1, 0.0), (0.1, hp.MicrophoneOpened()), (2.0, hp.Told(1, STARTED))]
+    cleared = (3.1, hp.Asked(1, "input_audio_buffer.clear", "", 0, "a"))
+    mute = [(3.0, hp.Troubled("mute")), *muted(3.0)]
+    assert judged([*before, *mute, OVER]) == {"11-clear": 1}
+    assert judged([*before, *mute, cleared, OVER]) == {}
+    assert judged([*before, *mute, (3.2, hp.Left(1)), OVER]) == {}
+    assert judged([*before, (2.5, hp.Told(1, STOPPED)), *mute, (3.2, hp.Left(1)), OVER]) == {}
+
+
 def test_speech_that_waited_for_a_line_is_not_to_be_sent_once_it_is_muted() -> None:
     before = [*session(1, 0.0), (0.1, hp.MicrophoneOpened()), (1.0, hp.Left(1)), (2.0, hp.Captured(1, 1, speech=True))]
     for lifted in ([], [(3.5, hp.Unmuted())]):
         trace = [*before, *muted(3.0), *lifted, *session(2, 4.0), (4.1, hp.Sent(2, 1))]
         assert judged(trace) == {"11-spool": 1}
     assert judged([*before, *muted(3.0), (3.5, hp.Unmuted()), *session(2, 4.0), *frame(2, 2, 4.5)]) == {}
+
+
+# 12, 13
+
+
+def test_after_a_cut_of_a_line_that_was_well_the_first_attempt_comes_at_once() -> None:
+    cut: list[Moment] = [(31.0, hp.Troubled("reset")), (31.0, hp.Broken(1))]
+    assert judged([*session(1, 0.0), *cut, OVER]) == {"12-first": 1}
+    assert judged([*session(1, 0.0), *cut, (31.4, hp.Attempted()), OVER]) == {}
+    assert judged([*session(1, 5.0), *cut, OVER]) == {}, "it was not well for long"
+
+
+@pytest.mark.parametrize(
+    ("tries", "broken"),
+    [
+        ([(1.0, hp.Attempted())], {"13-last": 1}),
+        ([(1.0, hp.Attempted()), (1.1, hp.Minted(401, 0, None))], {}),
+        ([(1.0, hp.Attempted()), (5.0, hp.Attempted()), (9.0, hp.Attempted())], {}),
+    ],
+)
+def test_a_daemon_gives_up_only_for_a_reason(tries: list[Moment], broken: dict[str, int]) -> None:
+    assert judged([(0.0, hp.Troubled("nothing")), *tries, (10.0, hp.DaemonEnded("CredentialRefusedError"))]) == broken
 
 
 # 18
@@ -159,6 +226,44 @@ def test_on_a_session_that_was_replaced_nothing_is_sent_but_its_close(what: str,
     handing_over = [*session(1, 0.0), *frame(1, 1, 1.0), *session(2, 1_760.0), (1_761.0, hp.SentBehind(1, "text"))]
     assert judged(handing_over) == {}, "until sound has come over the new one, the old one is in use"
     assert judged([*handing_over, *frame(2, 2, 1_762.0), (1_763.0, hp.SentBehind(1, what))]) == broken
+
+
+# 3, 5
+
+
+def sounding(blocks: int) -> list[Moment]:
+    """A reply of 0.4 s has arrived whole, and so many of its blocks were played."""
+    return [
+        (0.0, hp.LoudspeakerOpened()), *session(1, 0.0), (2.0, hp.Told(1, "response.created", 1)),
+        (2.1, hp.Replied(1, 1, "item")), (2.2, hp.Told(1, SOUND, 1, 19_200, 0)),
+        (2.3, hp.Told(1, "response.done", 1, status="completed")),
+        *[(2.4 + 0.02 * block, hp.Played(1, block, whole=True)) for block in range(blocks)],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("blocks", "after", "broken"),
+    [
+        (20, [], {}),
+        (19, [], {"3-whole": 1}),
+        (10, [(2.7, hp.Left(1))], {}),  # what came last was perhaps never read
+        (10, [(2.7, hp.LoudspeakerClosed())], {}),
+        (10, [(2.7, hp.Told(1, STARTED)), (2.8, hp.Asked(1, "conversation.item.truncate", "item", 200, "a"))], {}),
+        (10, [(2.7, hp.Told(1, STARTED)), (2.8, hp.Asked(1, "conversation.item.delete", "item", 0, "a"))], {}),
+        (10, [(2.7, hp.Told(1, STARTED))], {"5-told": 1}),
+        (10, [(2.7, hp.Told(1, STARTED)), (2.8, hp.Left(1))], {}),
+        (20, [(2.9, hp.Told(1, STARTED))], {}),
+    ],
+)
+def test_an_answer_is_heard_whole_or_the_service_is_told(
+    blocks: int, after: list[Moment], broken: dict[str, int]
+) -> None:
+    assert judged([*sounding(blocks), *after, (10.0, hp.StopAsked())]) == broken
+
+
+def test_a_session_is_told_only_of_its_own_items() -> None:
+    told = (3.1, hp.Asked(2, "conversation.item.delete", "item", 0, "a"))
+    assert judged([*sounding(10), (2.7, hp.Left(1)), *session(2, 3.0), told]) == {"5": 1}
 
 
 # 20
@@ -178,6 +283,15 @@ def test_an_error_is_about_one_request(ids: list[str], about: list[str], broken:
     asked = [(1.0, hp.Asked(1, "response.cancel", "", 0, each)) for each in ids]
     told = [(2.0, hp.Told(1, "error", about=each)) for each in about]
     assert judged([*session(1, 0.0), *asked, *told]).get("20-id", 0) == broken
+
+
+# 22
+
+
+def test_a_session_that_is_well_is_kept() -> None:
+    assert judged([*session(1, 0.0), (91.0, hp.Left(1))]) == {"22-kept": 1}
+    assert judged([*session(1, 0.0), (90.9, hp.HungUp(1, 1001, "bye")), (91.0, hp.Left(1))]) == {}
+    assert judged([*session(1, 0.0), (5.0, hp.Troubled("slow")), (6.0, hp.Calmed("slow")), (91.0, hp.Left(1))]) == {}
 
 
 # 25

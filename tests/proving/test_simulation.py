@@ -103,3 +103,16 @@ def test_an_event_that_comes_twice_is_the_same_twice_whatever_else_is_done_to_it
     outcome = play(plan, [Utterance(1, 15.0, 16.5)], strikes)
     assert outcome.turns == 1
     assert not outcome.failures
+
+
+def test_a_picture_names_every_fault_shows_an_old_wire_and_hides_nothing_behind_its_failures() -> None:
+    recent: list[tuple[float, hp.Happening]] = [
+        (50.0, hp.Heard(7, 1)),
+        (55.0, hp.Troubled("reset")),
+        (55.0, hp.Calmed("reset")),
+        (60.0, hp.Left(7)),
+    ]
+    picture = draw(recent, [Violation("4", 55.0 + 0.02 * number, "it plays on") for number in range(100)])
+    assert ">reset</text>" in picture
+    assert ">session on wire 7</text>" in picture
+    assert picture.count(f'y2="{46 * 6 + 40}"') == 1

@@ -17,17 +17,21 @@ ROOT = Path(__file__).parents[2]
 MUTANTS = Path(__file__).parent / "mutants"
 
 FOUND_BY = {
-    "block-said-twice": 10,
-    "deaf-session-kept": 2,
-    "gap-unnoticed": 23,
+    "block-said-twice": 2,
+    "block-skipped": 21,
+    "clean-close-is-the-end": 2,
+    "deaf-session-kept": 13,
+    "gap-unnoticed": 27,
+    "hammered-mute-undone": 2,
     "idle-line-not-asked": 11,
     "mute-leaves-the-microphone-open": 2,
-    "poisoned-session-kept": 3,
-    "speech-kept-at-a-mute": 2,
-    "stale-delta-played": 19,
-    "stall-watchdog-asleep": 3,
+    "odd-byte-lost": 21,
+    "outage-forgotten": 2,
+    "poisoned-session-kept": 2,
+    "speech-kept-at-a-mute": 7,
+    "stale-delta-played": 11,
     "unconfirmed-sound-not-asked-about": 5,
-    "waits-for-ever-for-settings": 2,
+    "waits-for-ever-for-settings": 7,
 }
 """The first ordinary seed that finds it, if that is not the first of all."""
 
