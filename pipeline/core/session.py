@@ -191,8 +191,10 @@ class Session:
                 self.line.on(ln.On.UPDATED)
             case ex.Received(event=ev.ErrorEvent() as event):
                 self.line.take_error(event)
-            case ex.Received():
+            case ex.Received(event=event):
                 self.turn.take_event(signal)
+                if self._devices.muted and isinstance(event, ev.InputAudioBufferSpeechStarted):
+                    self.turn.drop_speech(is_live=self.line.is_live)  # it began before, and nobody hears its end
 
     def _on_sound(self, signal: ex.ReplyBegan | ex.ReplyStalled | ex.ReplyOverflow) -> None:
         match signal:

@@ -129,7 +129,8 @@ class SoundJudge(Judge):
 
     def _expect_word(self, wire: int, now: float) -> None:
         """Somebody talks over what sounds: the service has to be told where it stopped."""
-        is_cut = self._arrival(self._reply).unheard > 2 and self._reply >= self._stale_below
+        is_sounding = self._reply >= self._stale_below and self._reply > self._unplayable
+        is_cut = is_sounding and self._arrival(self._reply).unheard > 2
         if is_cut and not self._troubles and self._wire_of.get(self._reply) == wire:
             text = f"nobody told the service where reply {self._reply} was cut"
             self.expect("5-told", now + self.TOLD_S, self._reply, text)

@@ -717,6 +717,14 @@ def test_what_was_being_said_when_it_was_muted_is_not_answered() -> None:
     assert script.session.turn.state is Turn.QUIET
 
 
+def test_speech_that_the_service_tells_of_after_the_mute_is_not_answered_either() -> None:
+    script = muted()
+    script.speech_started()
+    assert fx.Tell(ex.Send(1, ev.InputAudioBufferClear())) in script.effects
+    script.service(ev.InputAudioBufferCleared(event_id="e"))
+    assert script.session.turn.state is Turn.QUIET
+
+
 def test_an_answer_under_way_is_heard_to_its_end_while_muted() -> None:
     script = Script().live()
     script.speech_started()
