@@ -252,6 +252,7 @@ def sounding(blocks: int) -> list[Moment]:
         (10, [(2.7, hp.Told(1, STARTED)), (2.8, hp.Asked(1, "conversation.item.delete", "item", 0, "a"))], {}),
         (10, [(2.7, hp.Told(1, STARTED))], {"5-told": 1}),
         (10, [(2.7, hp.Told(1, STARTED)), (2.8, hp.Left(1))], {}),
+        (10, [(2.7, hp.LoudspeakerClosed()), (2.8, hp.LoudspeakerOpened()), (3.0, hp.Told(1, STARTED))], {}),
         (20, [(2.9, hp.Told(1, STARTED))], {}),
     ],
 )
