@@ -63,14 +63,20 @@ def test_a_sound_server_that_is_long_away_spends_no_restart_and_sound_is_back_by
     assert "reconnecting" not in out, "the session and its conversation live on"
 
 
+def listening_in_one_process(daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil) -> Any:
+    """A daemon that has everything in one process and records the card."""
+    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
+    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
+    endpoint.until('"state":"listening"')
+    wait_until(lambda: is_recorded(cards["kiosk"]), 10)
+    return endpoint
+
+
 def test_a_daemon_in_one_process_outlives_stalls_of_its_own(
     daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil
 ) -> None:
     card = cards["kiosk"]
-    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
-    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
-    endpoint.until('"state":"listening"')
-    wait_until(lambda: is_recorded(card), 10)
+    endpoint = listening_in_one_process(daemon, cards, wait_until)
     for stall_s in (0.5, 1.0):
         endpoint.process.send_signal(signal.SIGSTOP)
         signal.sigtimedwait([], stall_s)
@@ -88,10 +94,7 @@ def test_a_daemon_in_one_process_ends_when_the_sound_server_hangs(
     daemon: Start, cards: VirtualSoundCards, wait_until: WaitUntil
 ) -> None:
     card = cards["kiosk"]
-    devices = ("--set=audio.input=device:kiosk", "--set=audio.output=device:kiosk")
-    endpoint = daemon(*devices, "--set=runtime.placement=single", environ=cards.environ)
-    endpoint.until('"state":"listening"')
-    wait_until(lambda: is_recorded(card), 10)
+    endpoint = listening_in_one_process(daemon, cards, wait_until)
     card.hang()
     wait_until(lambda: endpoint.process.poll() is not None, 10)  # PortAudio's own end would wait for the server
     status, _, err = endpoint.end()
