@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count, pairwise
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import numpy as np
 import trio
@@ -24,9 +25,18 @@ AMPLITUDE: Final = 8_000
 """-12 dBFS."""
 DELTA_MS: Final = 100
 """Of sound in one delta, as services send it."""
-GAP_S: Final = 0.1
-"""Five frames that do not come are no jitter any more."""
+GAP_S: Final = 0.06
+"""Three frames of sound that never come are no jitter any more."""
+LOOK_BACK_S: Final = 1.0
+"""Before a mishap something has come in, together with whatever came in with it."""
 POLL_S: Final = 0.01
+
+
+class Arrival(NamedTuple):
+    """An event with sound of the microphone: when it came in (host clock), and how much it brought."""
+
+    at_s: float
+    sound_s: float
 
 
 class ToneService:
@@ -35,32 +45,37 @@ class ToneService:
     Attributes:
         url: of the service.
         token_url: of a token backend that hands out secrets for it.
-        arrived_s: when each frame of the microphone came in (host clock).
+        arrivals: of the microphone's sound.
     """
 
     def __init__(self, port: int, token_port: int) -> None:
         self.url, self.token_url = f"ws://127.0.0.1:{port}/", f"http://127.0.0.1:{token_port}/"
-        self.arrived_s: list[float] = []
+        self.arrivals: list[Arrival] = []
         self._line: trio_websocket.WebSocketConnection | None = None
         self._answers = count()
 
     async def heard(self, patience_s: float) -> None:
         """Wait until the microphone is heard. Raises BenchError if it is not."""
-        await self._gap(time.monotonic(), patience_s, gap_s=0.0)
+        before = len(self.arrivals)
+        with trio.move_on_after(patience_s):
+            while True:
+                if len(self.arrivals) > before:
+                    return
+                await trio.sleep(POLL_S)
+        raise BenchError(f"the microphone was not heard within {patience_s:g} s")
 
     async def gap_after(self, at_s: float, patience_s: float) -> tuple[float, float]:
-        """The last frame before, and the first frame after, the gap that a fault at this moment makes (host clock).
+        """When sound last came before, and first came after, the gap that a fault at this moment makes (host clock).
+
+        Frames of a quiet room come together, so a pause alone is no gap: what comes after one has been lost.
 
         Raises BenchError if the microphone does not fall silent, or does not come back.
         """
-        return await self._gap(at_s, patience_s, gap_s=GAP_S)
-
-    async def _gap(self, at_s: float, patience_s: float, *, gap_s: float) -> tuple[float, float]:
         with trio.move_on_after(patience_s):
             while True:
-                recent = self.arrived_s[bisect_left(self.arrived_s, at_s - GAP_S) :]
-                for last_s, next_s in pairwise(recent):
-                    if next_s > at_s and next_s - last_s > gap_s:
+                recent = self.arrivals[bisect_left(self.arrivals, at_s - LOOK_BACK_S, key=attrgetter("at_s")) :]
+                for (last_s, _), (next_s, sound_s) in pairwise(recent):
+                    if next_s > at_s and next_s - last_s - sound_s > GAP_S:
                         return last_s, next_s
                 await trio.sleep(POLL_S)
         raise BenchError(f"the microphone did not fall silent and come back within {patience_s:g} s")
@@ -95,9 +110,10 @@ class ToneService:
                 self._line = await request.accept()
                 await self._line.send_message(event_text("session.created", session={}))
                 while True:
-                    text = await self._line.get_message()
+                    text = str(await self._line.get_message())
                     if "input_audio_buffer.append" in text[:100]:
-                        self.arrived_s.append(time.monotonic())
+                        sound_s = max(map(len, text.split('"'))) * 3 / 4 / BYTES_PER_MS / 1000
+                        self.arrivals.append(Arrival(time.monotonic(), sound_s))
                     elif '"session.update"' in text[:100]:
                         await self._line.send_message(event_text("session.updated", session={}))
         except* (trio_websocket.ConnectionClosed, trio.BrokenResourceError):

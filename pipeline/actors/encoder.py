@@ -1,15 +1,10 @@
 """Encoder: captured frames become events of the service's wire, ready to send."""
 
-from typing import Final
-
 import trio
 
 from pipeline.realtime.codec import encode_append
 from pipeline.runtime.ports import Receiver, Sender
-from pipeline.vocabulary.frames import AudioFrame, EncodedFrame
-
-TOGETHER_MS: Final = 100.0
-"""Frames that came together share an event up to this length: each event costs both ends more than what is in it."""
+from pipeline.vocabulary.frames import TOGETHER_MS, AudioFrame, EncodedFrame
 
 
 async def encoder(frames: Receiver[AudioFrame], packets: Sender[EncodedFrame]) -> None:

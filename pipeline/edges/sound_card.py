@@ -24,24 +24,19 @@ from pipeline.edges.interfaces import InputBlock, OutputRequest, OutputStream
 from pipeline.edges.resting import serve_until
 from pipeline.edges.sound_card_stream import BLOCK_MS, CardStream, Mark
 from pipeline.edges.sound_card_system import SoundSystem
-from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ
+from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ, TOGETHER_MS
 
 STALE_S: Final = 0.4
 """Beyond the card's own delay: sound heard so long ago is no answer to anything, and after a stall of us, the machine
 or the server, which then hands it out in one burst, the microphone goes on with the present."""
 AHEAD_MAX: Final = 3
 """Blocks that lie ready for the card: one, and one more each time that was too little on this machine. 20 ms each."""
-QUIET_MS: Final = 100
-"""What comes together where there is no hurry: nobody notices how late the first word is heard, only how late the last
-one is, and whoever raises the voice over a reply is louder than the room was."""
 ONSET: Final = 2.0
-"""So many times louder than anything in the ROOM_MS before, a block comes at once, with what waits."""
+"""So many times louder than anything in the ROOM_MS before, a block comes at once, with what waits: nobody notices how
+late the first word is heard, only how late the last one is, but whoever speaks into a reply wants it to stop."""
 ROOM_MS: Final = 1_000
 ONSET_MIN: Final = 100
 """The least that wakes anybody: -50 dBFS."""
-REQUEST_MS: Final = 100
-"""Asked for at once where there is so much: every fifth callback wakes the loop instead of every one. A barge-in takes
-it back."""
 MARGIN_MS: Final = 2
 """Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
 
@@ -180,7 +175,7 @@ class _Ear:
 
     def take_time(self) -> int:
         """There is no hurry: let frames come together; returns how many, unless something is heard before."""
-        frames = max(1, QUIET_MS * BYTES_PER_MS // self._size)
+        frames = TOGETHER_MS * BYTES_PER_MS // self._size
         self._stream.wake_after = frames * self._size // (BLOCK_MS * BYTES_PER_MS)
         self._stream.wake_above = max(ONSET_MIN, round(ONSET * max(self._room)))
         return frames
@@ -239,7 +234,7 @@ class _Mouth:
         self._system = system
         self._stream = stream
         self._samples = frame_ms * RATE_HZ // 1000
-        self._blocks = max(1, REQUEST_MS // frame_ms)
+        self._blocks = TOGETHER_MS // frame_ms  # a barge-in takes them back
         self._statistics = statistics
         self._resampler = StreamResampler(RATE_HZ, stream.rate_hz)
         self._ahead = 0  # blocks that are to lie ready; 0 before the first

@@ -22,7 +22,7 @@ from pipeline.proving.microphone_frames import frame_sound, read_sound
 from pipeline.proving.trace import Trace
 from pipeline.runtime.bell import Bell
 from pipeline.vocabulary.errors import DeviceError
-from pipeline.vocabulary.frames import BYTES_PER_MS
+from pipeline.vocabulary.frames import BYTES_PER_MS, TOGETHER_MS
 
 LEAD_S: Final = 0.2
 """Heard before speech by a voice-gated microphone."""
@@ -30,7 +30,7 @@ TAIL_S: Final = 0.9
 """Heard after speech: longer than the silence that ends a turn at the service."""
 
 
-TOGETHER: Final = 5
+TOGETHER: Final = TOGETHER_MS // 20
 """Blocks that a microphone gives, and a loudspeaker takes, at once where there is no hurry."""
 
 

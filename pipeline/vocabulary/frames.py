@@ -7,6 +7,9 @@ import msgspec
 RATE_HZ: Final = 24_000
 """The one rate inside talkwire: what the Realtime wire speaks; devices with another rate resample at their edge."""
 BYTES_PER_MS: Final = RATE_HZ // 1000 * 2
+TOGETHER_MS: Final = 160
+"""Of sound that travels at once where there is no hurry: each waking of a process, each packet and each event costs
+more than what is in it. Shorter than a slice of the card's watchdog, so that one look falls into each."""
 PRE_ROLL_MS: Final = 300.0
 """Sound before the local detector opened that belongs to the utterance: what a detector needs to be sure of itself."""
 

@@ -53,23 +53,23 @@ async def test_frames_that_came_together_share_an_event_and_nobody_is_waited_for
     inbox, outbox = link(), link()
     actors.start_soon(encoder, inbox.receiver, outbox.sender)
     came_together = [
-        *[frame(seq) for seq in range(7)], frame(9), frame(10, speech=True), frame(11, speech=True, ends_turn=True),
-        frame(12, speech=True), frame(13, speech=True, epoch=1),
+        *[frame(seq) for seq in range(10)], frame(12), frame(13, speech=True), frame(14, speech=True, ends_turn=True),
+        frame(15, speech=True), frame(16, speech=True, epoch=1),
     ]  # fmt: skip
     for each in came_together:
         inbox.sender.send_nowait(each)
     await trio.testing.wait_all_tasks_blocked()
-    inbox.sender.send_nowait(frame(14, speech=True, epoch=1))
+    inbox.sender.send_nowait(frame(17, speech=True, epoch=1))
     await trio.testing.wait_all_tasks_blocked()
     sent: list[EncodedFrame] = [outbox.receiver.receive_nowait() for _ in range(outbox.receiver.statistics().items)]
-    assert [(each.seq, each.frames) for each in sent] == [(0, 5), (5, 2), (9, 1), (10, 2), (12, 1), (13, 1), (14, 1)]
+    assert [(each.seq, each.frames) for each in sent] == [(0, 8), (8, 2), (12, 1), (13, 2), (15, 1), (16, 1), (17, 1)]
     assert [each.duration_ms for each in sent] == [20.0 * each.frames for each in sent]
     assert [each.captured_s for each in sent] == [each.seq * 0.02 for each in sent]
-    assert [each.ends_turn for each in sent] == [each.seq == 10 for each in sent]
-    assert [each.speech for each in sent] == [each.seq >= 10 for each in sent]
-    assert [each.epoch for each in sent] == [int(each.seq >= 13) for each in sent]
+    assert [each.ends_turn for each in sent] == [each.seq == 13 for each in sent]
+    assert [each.speech for each in sent] == [each.seq >= 13 for each in sent]
+    assert [each.epoch for each in sent] == [int(each.seq >= 16) for each in sent]
     sound = [base64.b64decode(json.loads(each.message)["audio"]) for each in sent]
-    assert b"".join(sound) == b"".join(each.pcm for each in [*came_together, frame(14)])
+    assert b"".join(sound) == b"".join(each.pcm for each in [*came_together, frame(17)])
 
 
 async def test_packets_of_any_size_become_blocks_without_losing_a_sample(

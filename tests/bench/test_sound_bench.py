@@ -7,7 +7,7 @@ import pytest
 
 from bench import sound
 from bench.report import BenchError
-from bench.tone_service import ToneService, tone
+from bench.tone_service import Arrival, ToneService, tone
 from pipeline.vocabulary.frames import BYTES_PER_MS
 from tests.virtual_sound_card import missing
 
@@ -38,7 +38,8 @@ def test_what_is_missing_at_the_end_is_silence_too() -> None:
 
 async def test_the_gap_that_a_mishap_makes_is_found_among_others() -> None:
     service = ToneService(1, 2)
-    service.arrived_s = [*np.arange(0.0, 1.0, 0.02), *np.arange(1.3, 2.0, 0.02), *np.arange(2.5, 3.0, 0.02)]
+    whole = [*np.arange(0.0, 1.0, 0.02), *np.arange(1.3, 2.0, 0.02), *np.arange(2.5, 3.0, 0.02)]
+    service.arrivals = [Arrival(at_s, 0.02) for at_s in whole]
     assert await service.gap_after(0.5, 1) == pytest.approx((0.98, 1.3))
     assert await service.gap_after(1.0, 1) == pytest.approx((0.98, 1.3)), "a frame was still on its way"
     assert await service.gap_after(1.4, 1) == pytest.approx((1.98, 2.5))
@@ -46,7 +47,7 @@ async def test_the_gap_that_a_mishap_makes_is_found_among_others() -> None:
 
 async def test_a_microphone_that_never_falls_silent_is_no_figure(autojump_clock: object) -> None:
     service = ToneService(1, 2)
-    service.arrived_s = [0.02 * number for number in range(100)]
+    service.arrivals = [Arrival(0.16 * number, 0.16) for number in range(20)]
     with pytest.raises(BenchError, match="did not fall silent and come back within 1 s"):
         await service.gap_after(0.5, 1)
 
