@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from pipeline.core.glitches import GlitchTally
 from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 from pipeline.dsp.voice_activity import Detector, VoiceActivity
 from pipeline.edges.interfaces import InputBlock, InputDevice
@@ -19,6 +20,7 @@ from pipeline.vocabulary.signals import (
     InputCommand,
     InputEnded,
     InputFailed,
+    InputGlitched,
     InputOpened,
     InputReady,
     Listen,
@@ -101,6 +103,7 @@ class _Microphone:
         self._together = 1
         self._speech_s = -math.inf  # when the last frame with speech, or of held talk, was captured
         self._epoch = epoch
+        self._tally = GlitchTally()
         self._let_through = not push_to_talk
         self._talking = not push_to_talk
         self._wanted = False
@@ -164,9 +167,13 @@ class _Microphone:
                 for change in ear.hear(block):
                     await self._activity.send(change)
                 await self._take(block, speech=ear.hears_speech)
+                if (glitches := self._tally.add(block.glitches, block.captured_s)) is not None:
+                    await self._activity.send(InputGlitched(glitches))
         finally:
             self._progress.paused()
             self._release()
+            if (glitches := self._tally.rest()) is not None:
+                self._activity.send_nowait(InputGlitched(glitches))
             if (end := ear.close()) is not None:
                 self._activity.send_nowait(end)
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import trio
 
+from pipeline.core.glitches import GlitchTally
 from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
 from pipeline.core.playout import Playhead
 from pipeline.dsp.fade import fade_out, ramp
@@ -13,7 +14,16 @@ from pipeline.edges.interfaces import OutputDevice, OutputRequest, OutputStream
 from pipeline.runtime.ports import FloorView, Receiver, Sender, wait_any
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, OutputCommand, OutputFailed, OutputOpened, Playout, SetVolume
+from pipeline.vocabulary.signals import (
+    Flushed,
+    Heard,
+    OutputCommand,
+    OutputFailed,
+    OutputGlitched,
+    OutputOpened,
+    Playout,
+    SetVolume,
+)
 
 PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
@@ -44,14 +54,14 @@ async def playback(
     Raises:
         AudioFileError: the file that stands in for a loudspeaker cannot be written.
     """
-    told = False
+    told, tally = False, GlitchTally()
     while True:
         loudspeaker = _Loudspeaker(floor.value, fade_ms)
         try:
             async with device.open(frame_ms) as stream:
                 told = False
                 await flushed.send(OutputOpened(device.name))
-                await _play(stream, loudspeaker, frames, commands, heard, flushed, floor)
+                await _play(stream, loudspeaker, frames, commands, heard, flushed, floor, tally)
         except SoundSystemHungError:
             raise  # this process has to end
         except DeviceError as error:
@@ -73,6 +83,7 @@ async def _play(
     heard: Sender[Heard],
     flushed: Sender[Playout],
     floor: FloorView,
+    tally: GlitchTally,
 ) -> None:
     def cut() -> None:
         loudspeaker.cut(floor.value, stream)
@@ -92,6 +103,8 @@ async def _play(
             report = loudspeaker.report(trio.current_time())
             if report is not None:
                 await heard.send(report)
+            if (glitches := tally.add(request.glitches, trio.current_time())) is not None:
+                await flushed.send(OutputGlitched(glitches))
     finally:
         floor.unregister(cut)
 

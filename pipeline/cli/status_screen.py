@@ -110,7 +110,19 @@ def _call(snapshot: SnapshotNotice) -> list[Text]:
             _device(snapshot.loudspeaker),
         ),
         Text(f"frames {books}, {voice.speech_frames:,} of speech in {voice.utterances:,} utterances"),
+        *_glitches(snapshot),
     ]
+
+
+def _glitches(snapshot: SnapshotNotice) -> list[Text]:
+    """What the sound has suffered, for those who hear it crackle; a device that is well says nothing."""
+    words = []
+    for name, device in (("microphone", snapshot.microphone), ("loudspeaker", snapshot.loudspeaker)):
+        counts = {"xruns": device.xruns, "starved": device.starved}
+        counts |= {"ms filled": round(device.filled_ms), "ms discarded": round(device.discarded_ms)}
+        if glitches := ", ".join(f"{_short(count)} {what}" for what, count in counts.items() if count):
+            words.append(f"{name} {glitches}")
+    return [Text("glitches " + "; ".join(words), WORN)] if words else []
 
 
 def _device(device: DeviceStatus) -> tuple[str, str]:

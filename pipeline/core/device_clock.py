@@ -16,8 +16,6 @@ JUMP_S: Final = 0.1
 """A moment so far off the line is no wobble: the card lost time, or its server has learned better."""
 STEP_MAX: Final = 0.25
 """Of a block's length: the line always goes forward, however wrong a moment is."""
-DRIFT_AFTER_S: Final = 10.0
-"""A wobble of some ms says nothing about ppm before."""
 
 
 class DeviceClock:
@@ -27,7 +25,6 @@ class DeviceClock:
         self._rate_hz = rate_hz
         self._marks = 0
         self._sample, self._at_s = 0, 0.0  # where the line is
-        self._first, self._first_s = 0, 0.0  # where the drift is measured from
 
     def mark(self, sample: int, at_s: float) -> None:
         """The card says that `sample` passes at `at_s` (host clock, s)."""
@@ -35,7 +32,7 @@ class DeviceClock:
         error_s = self.error_s(sample, at_s)
         self._marks = self._marks + 1 if abs(error_s) < JUMP_S else 1
         if self._marks <= SETTLING_MARKS:
-            self._sample, self._at_s = self._first, self._first_s = sample, at_s
+            self._sample, self._at_s = sample, at_s
             return
         longest_s = STEP_MAX * (sample - self._sample) / self._rate_hz
         gain = max(GAIN, 1 / (self._marks - SETTLING_MARKS + 1))  # at first the mean of all, so it settles soon
@@ -62,11 +59,3 @@ class DeviceClock:
     def has_settled(self) -> bool:
         """Whether `at` and `sample` mean something."""
         return self._marks >= SETTLING_MARKS
-
-    @property
-    def drift_ppm(self) -> float:
-        """How much faster than its nominal rate the card runs, over all of its time; zero before 10 s of it."""
-        passed_s = self._at_s - self._first_s
-        if passed_s < DRIFT_AFTER_S:
-            return 0.0
-        return ((self._sample - self._first) / self._rate_hz / passed_s - 1) * 1e6

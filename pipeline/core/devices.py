@@ -1,5 +1,7 @@
 """What the session knows of microphone, loudspeaker and local detector."""
 
+from msgspec.structs import replace
+
 from pipeline.vocabulary import signals as sg
 from pipeline.vocabulary.control import DeviceState, DeviceStatus
 
@@ -33,13 +35,13 @@ class Devices:
         """The microphone is to stay closed; one that is gone will not be opened again."""
         self.muted = True
         if self.microphone.state is DeviceState.GONE:
-            self.microphone = DeviceStatus(self.microphone.name)
+            self.microphone = _now(self.microphone, DeviceState.CLOSED)
 
     def lose(self) -> None:
         """The process that held them has ended: what was to be open is not, until it is told anew that it is."""
         self.has_no_ears = True
-        self.microphone = DeviceStatus(self.microphone.name, DeviceState.GONE if self.listening else DeviceState.CLOSED)
-        self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.GONE)
+        self.microphone = _now(self.microphone, DeviceState.GONE if self.listening else DeviceState.CLOSED)
+        self.loudspeaker = _now(self.loudspeaker, DeviceState.GONE)
 
     def take_input(self, signal: sg.Activity) -> None:
         """Take in what befell the microphone, or what was heard with it."""
@@ -49,20 +51,20 @@ class Devices:
                 self.has_no_ears = False
                 self.listening = self.voice_active = False
                 if self.microphone.state is not DeviceState.GONE:  # else it will be opened again
-                    self.microphone = DeviceStatus()
+                    self.microphone = _now(self.microphone, DeviceState.CLOSED, name="")
             case sg.InputOpened(name):
-                self.microphone = DeviceStatus(name, DeviceState.OPEN)
+                self.microphone = _now(self.microphone, DeviceState.OPEN, name=name)
             case sg.InputClosed():
-                self.microphone = DeviceStatus(self.microphone.name)
+                self.microphone = _now(self.microphone, DeviceState.CLOSED)
             case sg.InputEnded():
-                self.microphone = DeviceStatus(self.microphone.name, DeviceState.ENDED)
+                self.microphone = _now(self.microphone, DeviceState.ENDED)
             case sg.InputFailed(fault):
-                self.microphone = DeviceStatus(self.microphone.name, DeviceState.FAILED, fault.message)
-            case sg.VoiceBegan():
-                self.voice_active = True
-                self.utterances += 1
-            case sg.VoiceEnded():
-                self.voice_active = False
+                self.microphone = _now(self.microphone, DeviceState.FAILED, fault=fault.message)
+            case sg.InputGlitched(glitches):
+                self.microphone = _add(self.microphone, glitches)
+            case sg.VoiceBegan() | sg.VoiceEnded():
+                self.voice_active = isinstance(signal, sg.VoiceBegan)
+                self.utterances += self.voice_active
             case sg.SpeechEnd():
                 pass  # of a recording: it says nothing about the device
 
@@ -70,8 +72,25 @@ class Devices:
         """Take in what befell the loudspeaker."""
         match signal:
             case sg.OutputOpened(name):
-                self.loudspeaker = DeviceStatus(name, DeviceState.OPEN)
+                self.loudspeaker = _now(self.loudspeaker, DeviceState.OPEN, name=name)
             case sg.OutputFailed(fault):
-                self.loudspeaker = DeviceStatus(self.loudspeaker.name, DeviceState.FAILED, fault.message)
+                self.loudspeaker = _now(self.loudspeaker, DeviceState.FAILED, fault=fault.message)
+            case sg.OutputGlitched(glitches):
+                self.loudspeaker = _add(self.loudspeaker, glitches)
             case sg.Flushed():
                 pass  # of what was heard, not of the device
+
+
+def _now(device: DeviceStatus, state: DeviceState, *, name: str | None = None, fault: str = "") -> DeviceStatus:
+    """The device in another state, or another device; what its predecessors suffered stays counted."""
+    return replace(device, name=device.name if name is None else name, state=state, fault=fault)
+
+
+def _add(device: DeviceStatus, glitches: sg.Glitches) -> DeviceStatus:
+    return replace(
+        device,
+        xruns=device.xruns + glitches.xruns,
+        starved=device.starved + glitches.starved,
+        filled_ms=device.filled_ms + glitches.filled_ms,
+        discarded_ms=device.discarded_ms + glitches.discarded_ms,
+    )

@@ -13,6 +13,7 @@ from pipeline.core import effects as fx
 from pipeline.core import line as ln
 from pipeline.core import turn as tn
 from pipeline.core.devices import Devices
+from pipeline.core.glitches import lost_sound
 from pipeline.core.line import Line, LineMachine
 from pipeline.core.machine import Desk
 from pipeline.core.retry import Backoff
@@ -155,7 +156,7 @@ class Session:
             case sg.TokenGrant() | sg.TokenFailure():
                 if signal.attempt == self._desk.generation:
                     self.line.take_token(signal)
-            case sg.Flushed() | sg.OutputOpened() | sg.OutputFailed():
+            case _ if isinstance(signal, sg.Playout):
                 self._on_playout(signal)
             case _ if isinstance(signal, sg.Activity):
                 self._on_activity(signal)
@@ -224,6 +225,9 @@ class Session:
                 self.line.fail(signal.fault)
             case sg.InputFailed():
                 self._desk.publish(sg.FaultNotice(signal.fault, retry_in_s=None))
+            case sg.InputGlitched(glitches) if words := lost_sound(self._devices.microphone.name, glitches):
+                fault = Fault(kind="SoundLost", verdict=Verdict.RETRY, cause="glitch", message=words)
+                self._desk.publish(sg.FaultNotice(fault, retry_in_s=None))
 
     def _follow_voice(self, signal: sg.Activity) -> None:
         """Tell when the local detector begins and ceases to hear speech; its end may go with the capture that heard."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-from pipeline.vocabulary.signals import Command, Secret
+from pipeline.vocabulary.signals import NO_GLITCHES, Command, Glitches, Secret
 
 
 class InputBlock(NamedTuple):
@@ -21,6 +21,7 @@ class InputBlock(NamedTuple):
             from a microphone that cannot know.
         no_hurry: to be called by whoever can wait, before the next block; tells how many will come together then. None
             from a microphone that saves nothing thereby.
+        glitches: what befell the sound before this block since the last one.
     """
 
     pcm: bytes
@@ -28,6 +29,7 @@ class InputBlock(NamedTuple):
     speech_end_s: float | None = None
     far: Callable[[], bytes] | None = None
     no_hurry: Callable[[], int] | None = None
+    glitches: Glitches = NO_GLITCHES
 
 
 class InputDevice(Protocol):
@@ -55,11 +57,13 @@ class OutputRequest(NamedTuple):
         samples: how many it wants: a block.
         leaves_s: host clock when the first of them will leave the loudspeaker.
         blocks: so many it takes at once, where there are so many already; each asking costs the machine a wake-up.
+        glitches: what befell the sound since the last request.
     """
 
     samples: int
     leaves_s: float
     blocks: int = 1
+    glitches: Glitches = NO_GLITCHES
 
 
 class OutputStream(Protocol):

@@ -12,7 +12,6 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Final
 
-import msgspec
 import trio
 
 from pipeline.core.device_clock import DeviceClock
@@ -25,6 +24,7 @@ from pipeline.edges.resting import serve_until
 from pipeline.edges.sound_card_stream import BLOCK_MS, CardStream, Mark
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.vocabulary.frames import BYTES_PER_MS, RATE_HZ, TOGETHER_MS
+from pipeline.vocabulary.signals import NO_GLITCHES, Glitches
 
 STALE_S: Final = 0.4
 """Beyond the card's own delay: sound heard so long ago is no answer to anything, and after a stall of us, the machine
@@ -41,44 +41,6 @@ MARGIN_MS: Final = 2
 """Of silence before sound that follows a gap, so that a resampler's odd sample never leaves a block short."""
 
 
-class MicrophoneStatistics(msgspec.Struct):
-    """Of one microphone since it was made.
-
-    Attributes:
-        opened: how often.
-        blocks: callbacks taken.
-        xruns: losses the card reported.
-        inserted: samples of silence put in their place, at the card's rate.
-        stale: samples discarded after a stall, at the card's rate.
-        drift_ppm: how much faster than nominal the card runs.
-    """
-
-    opened: int = 0
-    blocks: int = 0
-    xruns: int = 0
-    inserted: int = 0
-    stale: int = 0
-    drift_ppm: float = 0.0
-
-
-class LoudspeakerStatistics(msgspec.Struct):
-    """Of one loudspeaker since it was made.
-
-    Attributes:
-        opened: how often.
-        blocks: callbacks answered.
-        xruns: gaps the card reported.
-        starved: gaps because we brought nothing in time.
-        drift_ppm: how much faster than nominal the card runs.
-    """
-
-    opened: int = 0
-    blocks: int = 0
-    xruns: int = 0
-    starved: int = 0
-    drift_ppm: float = 0.0
-
-
 class CardMicrophone:
     """A sound card's microphone; its blocks carry the far end."""
 
@@ -87,11 +49,6 @@ class CardMicrophone:
         """As it was asked for; once opened, the device's whole name."""
         self._system = system
         self._wanted = wanted
-        self._statistics = MicrophoneStatistics()
-
-    def statistics(self) -> MicrophoneStatistics:
-        """Counters so far."""
-        return msgspec.structs.replace(self._statistics)
 
     async def is_back(self) -> bool:
         """Whether it can be opened now; disturbs nothing."""
@@ -102,12 +59,11 @@ class CardMicrophone:
         """Open the card. Raises DeviceError, SoundSystemHungError."""
         async with self._system.open_stream(self._wanted, "input") as (stream, device):
             self.name = f"device:{device.name}"
-            self._statistics.opened += 1
             async with aclosing(self._blocks(stream, frame_ms)) as blocks:
                 yield blocks
 
     async def _blocks(self, stream: CardStream, frame_ms: int) -> AsyncGenerator[InputBlock, None]:
-        ear = _Ear(stream, frame_ms, self._statistics)
+        ear = _Ear(stream, frame_ms)
         samples = frame_ms * RATE_HZ // 1000
         while True:
             self._system.demand_fresh()
@@ -117,17 +73,22 @@ class CardMicrophone:
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
                 far = partial(self._system.far_end.take, captured_s, samples)
-                yield InputBlock(pcm, captured_s, far=far, no_hurry=ear.take_time)
+                yield InputBlock(pcm, captured_s, far=far, no_hurry=ear.take_time, glitches=ear.glitches)
+                ear.glitches = NO_GLITCHES
             await stream.wait_callback()
 
 
 class _Ear:
-    """A card's blocks become frames at RATE_HZ on an unbroken time line; nothing in here waits."""
+    """A card's blocks become frames at RATE_HZ on an unbroken time line; nothing in here waits.
 
-    def __init__(self, stream: CardStream, frame_ms: int, statistics: MicrophoneStatistics) -> None:
+    Attributes:
+        glitches: since this was last reset.
+    """
+
+    def __init__(self, stream: CardStream, frame_ms: int) -> None:
+        self.glitches = NO_GLITCHES
         self._stream = stream
         self._size = frame_ms * BYTES_PER_MS
-        self._statistics = statistics
         self._clock = DeviceClock(stream.rate_hz)
         self._resampler = StreamResampler(stream.rate_hz, RATE_HZ)
         self._sound = bytearray()  # less than a frame and what came at once: MARKS_MAX blocks
@@ -140,23 +101,22 @@ class _Ear:
 
     def take(self, mark: Mark, now: float) -> None:
         """Take the block of this mark out of the ring, or discard it if it is stale."""
-        stream, statistics = self._stream, self._statistics
+        stream = self._stream
         stream.ring.skip(mark.first * stream.channels)
         pcm = to_mono(stream.ring.read(mark.samples * stream.channels), stream.channels)
         index = mark.first + self._inserted
         missing = self._missing(mark, index)
         self._room.append(mark.peak)
-        statistics.blocks += 1
-        statistics.xruns += mark.xrun
-        statistics.inserted += missing
-        statistics.stale += mark.first - self._next  # forgotten before we came
+        stale = mark.first - self._next  # forgotten before we came
         self._next = mark.first + mark.samples
         self._inserted += missing
         self._clock.mark(index + missing, mark.at_s)
-        statistics.drift_ppm = self._clock.drift_ppm
         self._delay_s = min(self._delay_s, mark.came_s - mark.at_s)
-        if now - mark.at_s > self._delay_s + STALE_S:
-            statistics.stale += mark.samples
+        is_stale = now - mark.at_s > self._delay_s + STALE_S
+        stale += is_stale * mark.samples
+        if mark.xrun or stale:
+            self.glitches += Glitches(mark.xrun, filled_ms=self._ms(missing), discarded_ms=self._ms(stale))
+        if is_stale:
             self._forget()
             return
         if self._origin is None:
@@ -185,6 +145,9 @@ class _Ear:
         lost = round(self._clock.error_s(index, mark.at_s) * self._stream.rate_hz) if mark.xrun else 0
         return min(lost, round(STALE_S * self._stream.rate_hz)) if lost > mark.samples // 2 else 0
 
+    def _ms(self, samples: int) -> float:
+        return samples * 1000 / self._stream.rate_hz
+
     def _forget(self) -> None:
         self._resampler.flush()
         self._sound.clear()
@@ -200,11 +163,6 @@ class CardLoudspeaker:
         """As it was asked for; once opened, the device's whole name."""
         self._system = system
         self._wanted = wanted
-        self._statistics = LoudspeakerStatistics()
-
-    def statistics(self) -> LoudspeakerStatistics:
-        """Counters so far."""
-        return msgspec.structs.replace(self._statistics)
 
     async def is_back(self) -> bool:
         """Whether it can be opened now; disturbs nothing."""
@@ -215,8 +173,7 @@ class CardLoudspeaker:
         """Open the card. Raises DeviceError, SoundSystemHungError."""
         async with self._system.open_stream(self._wanted, "output") as (stream, device):
             self.name = f"device:{device.name}"
-            self._statistics.opened += 1
-            mouth = _Mouth(self._system, stream, frame_ms, self._statistics)
+            mouth = _Mouth(self._system, stream, frame_ms)
             self._system.far_end.attach(stream, mouth.clock, mouth.settle)
             try:
                 yield mouth
@@ -227,15 +184,13 @@ class CardLoudspeaker:
 class _Mouth:
     """An open loudspeaker (OutputStream): keeps a block ahead of the card, more where the machine is slow."""
 
-    def __init__(
-        self, system: SoundSystem, stream: CardStream, frame_ms: int, statistics: LoudspeakerStatistics
-    ) -> None:
+    def __init__(self, system: SoundSystem, stream: CardStream, frame_ms: int) -> None:
         self.clock = DeviceClock(stream.rate_hz)
         self._system = system
         self._stream = stream
         self._samples = frame_ms * RATE_HZ // 1000
         self._blocks = TOGETHER_MS // frame_ms  # a barge-in takes them back
-        self._statistics = statistics
+        self._glitches = NO_GLITCHES  # since the last request
         self._resampler = StreamResampler(RATE_HZ, stream.rate_hz)
         self._ahead = 0  # blocks that are to lie ready; 0 before the first
         self._enough = 1  # samples in the ring below which the next are asked for
@@ -252,7 +207,8 @@ class _Mouth:
         if not stream.ring.held:
             self._begin()
         leaves = stream.ring.due / stream.channels + self._resampler.pending
-        return OutputRequest(self._samples, self.clock.at(leaves), self._blocks)
+        glitches, self._glitches = self._glitches, NO_GLITCHES
+        return OutputRequest(self._samples, self.clock.at(leaves), self._blocks, glitches)
 
     async def rest(self, until: Callable[[], Awaitable[None]]) -> None:
         """Leave the card alone with its silence: a kiosk that nobody talks to hardly wakes for it."""
@@ -296,17 +252,16 @@ class _Mouth:
     def settle(self) -> None:
         """Bring the clock up to the last callback."""
         for mark in self._stream.marks():
-            self._statistics.blocks += 1
-            self._statistics.xruns += mark.xrun
             if mark.xrun:
+                self._glitches += Glitches(xruns=1)
                 self.clock.restart()
             self.clock.mark(mark.first, mark.at_s)
-        self._statistics.drift_ppm = self.clock.drift_ppm
 
     def _begin(self) -> None:
         """The card has played silence, at its start or because we were late."""
         if not self._has_rested or not self._ahead:
-            self._statistics.starved += self._ahead > 0
+            if self._ahead:
+                self._glitches += Glitches(starved=1)
             self._ahead = min(self._ahead + 1, AHEAD_MAX)
             self._enough = self._stream.wake_below = self._ahead * self._stream.block * self._stream.channels
         self._has_rested = False

@@ -148,11 +148,22 @@ class DeviceState(StrEnum):
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):
-    """A microphone or loudspeaker: the one that is open or was last; `fault` says why it is not."""
+    """A microphone or loudspeaker: the one that is open or was last.
+
+    Attributes:
+        name: for people.
+        state: how it stands.
+        fault: why it is not open.
+        xruns, starved, filled_ms, discarded_ms: `Glitches` of all that were open since the daemon began.
+    """
 
     name: str = ""
     state: DeviceState = DeviceState.CLOSED
     fault: str = ""
+    xruns: int = 0
+    starved: int = 0
+    filled_ms: float = 0.0
+    discarded_ms: float = 0.0
 
 
 class VoiceStatus(msgspec.Struct, frozen=True):

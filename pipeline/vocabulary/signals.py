@@ -24,6 +24,33 @@ class Secret(msgspec.Struct, frozen=True):
         return "Secret(***)"
 
 
+class Glitches(msgspec.Struct, frozen=True, array_like=True):
+    """What a device's sound suffered over some time.
+
+    Attributes:
+        xruns: losses that the sound system reported.
+        starved: of a loudspeaker, gaps because nothing was brought in time.
+        filled_ms: of a microphone, sound that its sound system lost; silence stands in its place.
+        discarded_ms: of a microphone, sound that came too late to be of use and was left out.
+    """
+
+    xruns: int = 0
+    starved: int = 0
+    filled_ms: float = 0.0
+    discarded_ms: float = 0.0
+
+    def __add__(self, other: "Glitches") -> "Glitches":
+        return Glitches(
+            self.xruns + other.xruns,
+            self.starved + other.starved,
+            self.filled_ms + other.filled_ms,
+            self.discarded_ms + other.discarded_ms,
+        )
+
+
+NO_GLITCHES = Glitches()
+
+
 # capture → session (link `activity`)
 
 
@@ -58,6 +85,12 @@ class InputFailed(Signal, frozen=True):
     fault: Fault
 
 
+class InputGlitched(Signal, frozen=True):
+    """What the microphone's sound suffered since this was last told."""
+
+    glitches: Glitches
+
+
 class SpeechEnd(Signal, frozen=True):
     """The last speech sample of a finite input passed at `at_s` (host clock); design: "last speech sample"."""
 
@@ -76,7 +109,17 @@ class VoiceEnded(Signal, frozen=True):
     at_s: float
 
 
-Activity = InputReady | InputOpened | InputClosed | InputEnded | InputFailed | SpeechEnd | VoiceBegan | VoiceEnded
+Activity = (
+    InputReady
+    | InputOpened
+    | InputClosed
+    | InputEnded
+    | InputFailed
+    | InputGlitched
+    | SpeechEnd
+    | VoiceBegan
+    | VoiceEnded
+)
 
 
 # playback → session (links `heard`, `flushed`)
@@ -123,7 +166,13 @@ class OutputFailed(Signal, frozen=True):
     fault: Fault
 
 
-Playout = Flushed | OutputOpened | OutputFailed
+class OutputGlitched(Signal, frozen=True):
+    """What the loudspeaker's sound suffered since this was last told."""
+
+    glitches: Glitches
+
+
+Playout = Flushed | OutputOpened | OutputFailed | OutputGlitched
 
 
 # session → playback (link `output`), session → capture (link `input`)

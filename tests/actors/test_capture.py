@@ -1,4 +1,4 @@
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,9 +17,12 @@ from pipeline.runtime.progress import Progress
 from pipeline.vocabulary.errors import AudioFileError, DeviceError, Verdict
 from pipeline.vocabulary.frames import PRE_ROLL_MS, AudioFrame
 from pipeline.vocabulary.signals import (
+    NO_GLITCHES,
+    Glitches,
     InputClosed,
     InputEnded,
     InputFailed,
+    InputGlitched,
     InputOpened,
     InputReady,
     Listen,
@@ -388,3 +391,37 @@ async def test_a_microphone_is_told_that_there_is_no_hurry_whenever_nothing_is_k
     await trio.sleep(8 * 0.02 + 0.01)
     assert microphone.given == 8
     assert microphone.unhurried == told
+
+
+class CracklingMicrophone(SyntheticMicrophone):
+    """Loses something before the blocks with these numbers."""
+
+    def __init__(self, losses: Mapping[int, Glitches]) -> None:
+        super().__init__([silence(60)])
+        self._losses = losses
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        async def crackling(blocks: AsyncIterator[InputBlock]) -> AsyncGenerator[InputBlock, None]:
+            number = 0
+            async for block in blocks:
+                yield block._replace(glitches=self._losses.get(number, NO_GLITCHES))
+                number += 1
+
+        async with super().open(frame_ms) as blocks:
+            yield crackling(blocks)
+
+
+async def test_what_the_microphone_lost_is_told_and_the_rest_when_it_closes(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    xrun, late = Glitches(xruns=1, filled_ms=40.0), Glitches(discarded_ms=360.0)
+    microphone = CracklingMicrophone({1: xrun, 5: late, 6: xrun})
+    _frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    started_s = trio.current_time()
+    assert (await received(activity, 2))[1] == InputGlitched(xrun)
+    assert trio.current_time() - started_s == pytest.approx(0.04, abs=0.001)
+    await trio.sleep(0.2)
+    commands.sender.send_nowait(Listen(on=False))
+    assert await received(activity, 2) == [InputGlitched(late + xrun), InputClosed()]

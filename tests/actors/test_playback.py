@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from pipeline.actors.playback import playback
+from pipeline.core.glitches import TELL_S
 from pipeline.edges.interfaces import OutputRequest, OutputStream
 from pipeline.edges.simulated import SimulatedLoudspeaker
 from pipeline.edges.synthetic import counter_signal, tone
@@ -18,7 +19,16 @@ from pipeline.runtime.floor import Floor
 from pipeline.runtime.local_link import LocalLink
 from pipeline.vocabulary.errors import DeviceError
 from pipeline.vocabulary.frames import SpeechFrame
-from pipeline.vocabulary.signals import Flushed, Heard, OutputFailed, OutputOpened, SetVolume
+from pipeline.vocabulary.signals import (
+    NO_GLITCHES,
+    Flushed,
+    Glitches,
+    Heard,
+    OutputFailed,
+    OutputGlitched,
+    OutputOpened,
+    SetVolume,
+)
 
 Link = Callable[[], LocalLink[Any]]
 
@@ -343,3 +353,29 @@ async def test_a_loudspeaker_that_fails_just_after_a_barge_in_does_not_keep_how_
     rig.says(pcm, turn=2, item="a2", ends_turn=True)
     await trio.sleep(1)
     assert pcm in rig.played()
+
+
+class CracklingLoudspeaker(SimulatedLoudspeaker):
+    """Suffers an xrun before its third request, and is starved before its fifth."""
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        suffered = iter([NO_GLITCHES, NO_GLITCHES, Glitches(xruns=1), NO_GLITCHES, Glitches(starved=1)])
+        async with super().open(frame_ms) as stream:
+
+            async def wait_request() -> OutputRequest:
+                return (await stream.wait_request())._replace(glitches=next(suffered, NO_GLITCHES))
+
+            members = {name: getattr(stream, name) for name in ("rest", "write", "cut")}
+            yield cast("OutputStream", SimpleNamespace(**members, wait_request=wait_request))
+
+
+async def test_what_the_loudspeaker_suffered_is_told(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    rig = Rig(actors, link, floor, CracklingLoudspeaker())
+    rig.says(tone(12).pcm, ends_turn=True)
+    await trio.sleep(1)
+    assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(xruns=1))]
+    await trio.sleep(TELL_S)
+    assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(starved=1))]

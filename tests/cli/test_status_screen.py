@@ -48,6 +48,14 @@ def test_a_healthy_daemon_fits_on_one_screen() -> None:
     ]
 
 
+def test_what_the_sound_has_suffered_is_told_and_nothing_where_it_is_well() -> None:
+    microphone = replace(SNAPSHOT.microphone, xruns=2, filled_ms=40.4, discarded_ms=1_234.0)
+    crackling = replace(SNAPSHOT, microphone=microphone, loudspeaker=replace(SNAPSHOT.loudspeaker, starved=3))
+    line = "glitches microphone 2 xruns, 40 ms filled, 1,234 ms discarded; loudspeaker 3"
+    assert drawn(crackling)[4].startswith(line)
+    assert styles(crackling)[next(text for text in styles(crackling) if text.startswith("glitches"))] == "yellow"
+
+
 def test_what_is_wrong_stands_on_top_in_red() -> None:
     ill = replace(
         SNAPSHOT,

@@ -55,15 +55,12 @@ def test_one_late_moment_moves_it_by_a_hundredth() -> None:
 
 
 @pytest.mark.parametrize("ppm", [-100, 0, 100])
-def test_a_card_that_drifts_is_followed_and_its_drift_is_told_after_10_s(ppm: float) -> None:
+def test_a_card_that_drifts_is_followed(ppm: float) -> None:
     clock = DeviceClock(RATE_HZ)
     period_s = 0.02 / (1 + ppm * 1e-6)
     dice = Random(1)
-    run(clock, 400, lambda block: period_s * block)
-    assert clock.drift_ppm == 0.0
-    told = run(clock, 30_000, lambda block: period_s * block + dice.gauss(0, 0.002), first=400)
-    assert told[-1] == pytest.approx(period_s * 30_399, abs=0.001)
-    assert clock.drift_ppm == pytest.approx(ppm, abs=3)
+    told = run(clock, 30_000, lambda block: period_s * block + dice.gauss(0, 0.002))
+    assert told[-1] == pytest.approx(period_s * 29_999, abs=0.001)
 
 
 @pytest.mark.parametrize("jump_s", [-0.3, 0.3, 5.0])

@@ -59,3 +59,17 @@ def test_a_microphone_that_is_gone_when_it_is_muted_is_closed() -> None:
     devices.mute()
     devices.take_input(sg.InputReady("silero"))
     assert (devices.microphone.state, devices.loudspeaker.state) == (CLOSED, GONE)
+
+
+def test_what_sound_suffered_stays_counted_whatever_becomes_of_the_device() -> None:
+    devices = talking()
+    devices.take_input(sg.InputGlitched(sg.Glitches(xruns=1, filled_ms=40.0)))
+    devices.take_output(sg.OutputGlitched(sg.Glitches(xruns=2, starved=3)))
+    devices.lose()
+    devices.take_input(sg.InputReady("silero"))
+    devices.take_input(sg.InputOpened("other"))
+    devices.take_output(sg.OutputFailed(FAULT))
+    devices.take_input(sg.InputGlitched(sg.Glitches(xruns=1, discarded_ms=360.0)))
+    devices.take_output(sg.OutputGlitched(sg.Glitches(starved=1)))
+    assert devices.microphone == DeviceStatus("other", OPEN, xruns=2, filled_ms=40.0, discarded_ms=360.0)
+    assert devices.loudspeaker == DeviceStatus("loud", DeviceState.FAILED, FAULT.message, xruns=2, starved=4)

@@ -811,6 +811,23 @@ def test_how_the_devices_stand_follows_what_is_told_of_them() -> None:
     assert script.devices.loudspeaker == DeviceStatus("loud", DeviceState.FAILED, "unplugged; plug it in")
 
 
+def test_sound_that_was_lost_is_told_and_what_nobody_missed_is_only_counted() -> None:
+    script = Script().live()
+    script.hears(sg.InputOpened("mic"))
+    script.hears(sg.InputGlitched(sg.Glitches(xruns=2)))
+    assert script.effects == []
+    script.hears(sg.InputGlitched(sg.Glitches(discarded_ms=360.0)))
+    [effect] = script.effects
+    assert isinstance(effect, fx.Publish)
+    assert isinstance(effect.notice, sg.FaultNotice)
+    fault = effect.notice.fault
+    assert (fault.kind, fault.cause, fault.verdict) == ("SoundLost", "glitch", Verdict.RETRY)
+    assert fault.message.startswith("mic lost sound, 360 ms that came too late")
+    script.hears(sg.OutputGlitched(sg.Glitches(starved=1)))
+    assert script.effects == []
+    assert (script.devices.microphone.xruns, script.devices.loudspeaker.starved) == (2, 1)
+
+
 def test_the_status_tells_how_long_the_line_is_up_and_when_its_session_ends() -> None:
     script = Script().live()
     script.service(ev.SessionUpdated(event_id="e", session=ev.Session(expires_at=1_800_000_000)))

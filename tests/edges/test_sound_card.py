@@ -1,7 +1,7 @@
 """The sound card's microphone and loudspeaker on a scripted PortAudio, in virtual time."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -12,10 +12,12 @@ import trio.lowlevel
 import trio.testing
 
 from pipeline.dsp.pcm16 import to_pcm, to_samples
+from pipeline.edges.interfaces import InputBlock
 from pipeline.edges.sound_card import AHEAD_MAX, CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.edges.synthetic import counter_signal
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
+from pipeline.vocabulary.signals import NO_GLITCHES, Glitches
 from tests.fake_sounddevice import (
     CAPTURE_DELAY_S,
     PLAYBACK_DELAY_S,
@@ -27,6 +29,10 @@ from tests.fake_sounddevice import (
 )
 
 COUNTER = counter_signal(2.0).pcm  # as the fixture `card` hears it
+
+
+def suffered(blocks: Sequence[InputBlock]) -> Glitches:
+    return sum((block.glitches for block in blocks), start=NO_GLITCHES)
 
 
 # what goes well
@@ -55,6 +61,7 @@ async def test_a_loudspeaker_plays_all_in_one_piece_at_the_time_it_tells(
             request = await stream.wait_request()
             assert request.samples == frame_ms * 24
             leaves.append(request.leaves_s)
+            assert request.glitches == NO_GLITCHES
             await stream.write(COUNTER[index * frame_ms * 48 : (index + 1) * frame_ms * 48])
         await trio.sleep(0.1)
     (card,) = portaudio.streams
@@ -64,7 +71,6 @@ async def test_a_loudspeaker_plays_all_in_one_piece_at_the_time_it_tells(
     callbacks_began_s = 0.02 + PLAYBACK_DELAY_S
     assert leaves[0] == pytest.approx(callbacks_began_s + start / 48_000)
     assert [later - earlier for earlier, later in pairwise(leaves)] == pytest.approx([frame_ms / 1000] * 19, abs=1e-6)
-    assert loudspeaker.statistics().starved == 0
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(48_000, 2), (44_100, 1), (16_000, 2)])
@@ -96,7 +102,7 @@ async def test_a_closed_microphone_is_given_back(
     await take(microphone, 3)
     assert not portaudio.open_streams
     await take(microphone, 3)
-    assert microphone.statistics().opened == 2
+    assert [stream.state for stream in portaudio.streams] == ["closed", "closed"]
 
 
 async def test_a_cancelled_opening_leaves_nothing_open(
@@ -132,10 +138,11 @@ async def test_an_overrun_is_replaced_by_silence_of_the_same_length(
             blocks += [await anext(stream) for _ in range(10)]
         nursery.cancel_scope.cancel()
     heard = b"".join(block.pcm for block in blocks)
-    statistics = device.statistics()
-    assert statistics.xruns == 1
-    assert statistics.inserted == pytest.approx(0.04 * 24_000, abs=2)
-    gap = 2 * statistics.inserted
+    glitches = suffered(blocks)
+    assert glitches == Glitches(xruns=1, filled_ms=glitches.filled_ms)
+    assert glitches.filled_ms == pytest.approx(40, abs=0.1)
+    assert suffered(blocks[:10]) == NO_GLITCHES
+    gap = round(glitches.filled_ms * 24) * 2
     assert heard[: 10 * 960] == COUNTER[: 10 * 960]
     assert heard[10 * 960 : 10 * 960 + gap] == bytes(gap)
     assert heard[10 * 960 + gap :] == COUNTER[10 * 960 : len(heard) - gap]
@@ -153,7 +160,9 @@ async def test_an_underrun_is_counted_and_the_time_follows(
         portaudio.streams[0].tick(later_s=0.09, xrun=True)
         request = await stream.wait_request()
         assert request.leaves_s == pytest.approx(trio.current_time() + 0.09 + PLAYBACK_DELAY_S + 0.022, abs=0.021)
-    assert loudspeaker.statistics().xruns == 1
+        assert request.glitches.xruns == 1
+        await stream.write(bytes(960))
+        assert (await stream.wait_request()).glitches.xruns == 0, "told once"
 
 
 async def test_one_late_moment_hardly_moves_the_time_line(
@@ -180,7 +189,7 @@ async def test_after_a_stall_the_microphone_goes_on_with_the_present(
         assert 0.38 < age_s - CAPTURE_DELAY_S <= 0.42
         place = round((block.captured_s - 0.02 + CAPTURE_DELAY_S) * 48_000 / 2) * 2
         assert COUNTER[place : place + 960] == block.pcm, "the date is that of these very samples"
-    assert microphone.statistics().stale > 0.5 * 24_000
+    assert block.glitches.discarded_ms == pytest.approx(580, abs=25)
 
 
 async def test_a_burst_of_old_sound_is_discarded(
@@ -195,7 +204,7 @@ async def test_a_burst_of_old_sound_is_discarded(
         portaudio.holds_its_breath = False
         block_after = await anext(stream)
     assert trio.current_time() - block_after.captured_s < 0.4 + CAPTURE_DELAY_S + 0.04
-    assert microphone.statistics().stale / 480 == pytest.approx(80, abs=3)
+    assert block_after.glitches.discarded_ms == pytest.approx(1_600, abs=60)
 
 
 async def test_a_microphone_with_a_long_delay_of_its_own_is_not_deaf(
@@ -205,36 +214,38 @@ async def test_a_microphone_with_a_long_delay_of_its_own_is_not_deaf(
     start_s = trio.current_time()
     blocks = await take(microphone, 20)
     assert blocks[0].captured_s == pytest.approx(start_s + 0.02 - 2.0 - CAPTURE_DELAY_S, abs=1e-6)
-    assert microphone.statistics().stale == 0
+    assert suffered(blocks) == NO_GLITCHES
 
 
 async def test_a_loudspeaker_that_was_starved_keeps_more_ready(
     autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
 ) -> None:
     async with loudspeaker.open(20) as stream:
-        leads = []
+        leads, starved = [], []
         for index in range(40):
             request = await stream.wait_request()
+            starved += [index] * request.glitches.starved
             leads.append(request.leaves_s - trio.current_time())
             await stream.write(bytes(960))
             if index == 19:
                 await trio.sleep(0.07)
-    assert loudspeaker.statistics().starved == 1
+    assert starved == [20]
     assert leads[-1] - leads[10] == pytest.approx(0.02, abs=0.003)
 
 
 async def test_a_loudspeaker_that_is_starved_for_months_does_not_fall_ever_further_behind(
     autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
 ) -> None:
-    leads = []
+    leads, starved = [], 0
     async with loudspeaker.open(20) as stream:
         for index in range(200):
             request = await stream.wait_request()
+            starved += request.glitches.starved
             leads.append(request.leaves_s - trio.current_time())
             await stream.write(bytes(960))
             if index % 20 == 19:
                 await trio.sleep(0.2)
-    assert loudspeaker.statistics().starved == 9, "and the last time nobody asked again"
+    assert starved == 9, "and the last time nobody asked again"
     assert leads[-1] - leads[10] == pytest.approx((AHEAD_MAX - 1) * 0.02, abs=0.003)
 
 
@@ -261,7 +272,7 @@ async def test_a_resting_card_wakes_nobody_and_sounds_at_once_when_it_is_wanted(
     heard = bytes(portaudio.streams[0].played)
     place = heard.index(COUNTER[960:1920])
     assert place / 48_000 + PLAYBACK_DELAY_S + 0.02 == pytest.approx(request.leaves_s, abs=1e-3)
-    assert loudspeaker.statistics().starved == 0, "silence that was wanted is no gap"
+    assert request.glitches.starved == 0, "silence that was wanted is no gap"
 
 
 async def test_a_card_that_goes_or_hangs_while_it_rests_is_noticed(
@@ -299,6 +310,7 @@ async def test_a_card_asks_for_several_blocks_at_once_and_takes_fewer_where_ther
         while said < len(COUNTER) // 2:
             request = await stream.wait_request()
             assert request.blocks == 8
+            assert request.glitches.starved == 0
             size = 960 * (1, 8, 2)[asked % 3]
             await stream.write(COUNTER[said : said + size])
             said += size
@@ -309,7 +321,6 @@ async def test_a_card_asks_for_several_blocks_at_once_and_takes_fewer_where_ther
     start = heard.index(COUNTER[:960])
     assert heard[start : start + said] == COUNTER[:said]
     assert trio.current_time() - began_s == pytest.approx((said - size) / 48_000 + 0.4, abs=0.1)
-    assert loudspeaker.statistics().starved == 0
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(24_000, 1), (48_000, 2), (44_100, 1)])

@@ -17,10 +17,10 @@ import msgspec
 import trio
 
 from pipeline.edges.devices import input_device, output_device
-from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.runtime.clock import HostClock
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
+from pipeline.vocabulary.signals import NO_GLITCHES
 
 REOPEN_S = 0.25
 HUNG = 3
@@ -38,17 +38,19 @@ def fail(side: str, error: DeviceError) -> None:
 
 async def listen(system: SoundSystem, names: Sequence[str], folder: Path | None) -> None:
     device = input_device(list(names), sound_system=system)
-    near, far = bytearray(), bytearray()
+    near, far, opened, glitches = bytearray(), bytearray(), 0, NO_GLITCHES
     try:
         while True:
             try:
                 async with device.open(20) as blocks:
                     first = True
+                    opened += 1
                     async for block in blocks:
                         if first:
                             tell("heard", name=device.name, captured_s=block.captured_s, computed_s=time.process_time())
                         first = False
                         near += block.pcm
+                        glitches += block.glitches
                         far += block.far() if block.far else b""
             except DeviceError as error:
                 fail("input", error)
@@ -57,12 +59,12 @@ async def listen(system: SoundSystem, names: Sequence[str], folder: Path | None)
         if folder is not None:
             (folder / "near.raw").write_bytes(near)
             (folder / "far.raw").write_bytes(far)
-        if isinstance(device, CardMicrophone):
-            tell("microphone", **msgspec.structs.asdict(device.statistics()))
+        tell("microphone", opened=opened, **msgspec.structs.asdict(glitches))
 
 
 async def play(system: SoundSystem, names: Sequence[str], pcm: bytes) -> None:
     device = output_device(list(names), sound_system=system)
+    glitches = NO_GLITCHES
     try:
         while True:
             try:
@@ -70,6 +72,7 @@ async def play(system: SoundSystem, names: Sequence[str], pcm: bytes) -> None:
                     at = 0
                     while True:
                         request = await stream.wait_request()
+                        glitches += request.glitches
                         if at == 0:
                             tell("asked", name=device.name, leaves_s=request.leaves_s)
                         size = 2 * request.samples
@@ -79,8 +82,7 @@ async def play(system: SoundSystem, names: Sequence[str], pcm: bytes) -> None:
                 fail("output", error)
                 await trio.sleep(REOPEN_S)
     finally:
-        if isinstance(device, CardLoudspeaker):
-            tell("loudspeaker", **msgspec.structs.asdict(device.statistics()))
+        tell("loudspeaker", **msgspec.structs.asdict(glitches))
 
 
 async def main(seconds: str, inputs: str, outputs: str, pcm: bytes, heard: Path | None) -> None:
