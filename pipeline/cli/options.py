@@ -1,12 +1,23 @@
 """What several commands share: options, the lifeline to whoever started them, the line that says they are ready."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from pipeline.cli import say
 from pipeline.runtime import lifeline
+from pipeline.vocabulary.configuration import printable
+
+
+def whole(_: object, tokens: Sequence[Token]) -> int:
+    """A whole number, as a converter: cyclopts by itself takes 1.5 and makes it 1."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {printable(tokens[0].value)}.") from None
+
 
 Config = Annotated[
     tuple[Path, ...],
@@ -31,7 +42,9 @@ Json = Annotated[
 ]
 Port = Annotated[
     int | None,
-    Parameter(name="--port", negative=(), show_default=False, help="Listen on this port; 0 takes a free one."),
+    Parameter(
+        name="--port", converter=whole, negative=(), show_default=False, help="Listen on this port; 0 takes a free one."
+    ),
 ]
 Lifeline = Annotated[int | None, Parameter(name="--lifeline", show=False)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pipeline.cli import say
-from pipeline.cli.options import Json, Lifeline, announce, hold_lifeline
+from pipeline.cli.options import Json, Lifeline, announce, hold_lifeline, whole
 from pipeline.vocabulary.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pipeline.proving.script import Step
 
 Listen = Annotated[
-    int, Parameter(name="--listen", help="Listen on this port of 127.0.0.1; 0 takes a free one.", negative=())
+    int,
+    Parameter(
+        name="--listen", converter=whole, help="Listen on this port of 127.0.0.1; 0 takes a free one.", negative=()
+    ),
 ]
 UpstreamText = Annotated[
     str, Parameter(name="--upstream", help="PORT or HOST:PORT of the server, on this machine.", negative=())
@@ -38,13 +41,16 @@ Toxics = Annotated[
         help="A fault from the start, for example 'latency latency_ms=200 jitter_ms=50'; may be repeated.",
     ),
 ]
-Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Of the dice for jitter, slices and chance.")]
+Seed = Annotated[
+    int, Parameter(name="--seed", converter=whole, negative=(), help="Of the dice for jitter, slices and chance.")
+]
 
 
 ApiPort = Annotated[
     int | None,
     Parameter(
         name="--api",
+        converter=whole,
         show_default=False,
         negative=(),
         help="Let an HTTP API on this port of 127.0.0.1 steer it; 0 takes a free one.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pipeline.cli import say
-from pipeline.cli.options import Config, Json, Lifeline, Port, Set, announce, hold_lifeline, port_override
+from pipeline.cli.options import Config, Json, Lifeline, Port, Set, announce, hold_lifeline, port_override, whole
 from pipeline.edges.keys import CHAT, read_api_key
 from pipeline.server.engines.loader import load_engines
 from pipeline.vocabulary.configuration import load
@@ -38,7 +38,7 @@ FaultFile = Annotated[
     Path | None,
     Parameter(name="--faults", show_default=False, negative=(), help="The same from a TOML file of [[fault]] tables."),
 ]
-FaultSeed = Annotated[int, Parameter(name="--fault-seed", negative=(), help="Of the faults' dice.")]
+FaultSeed = Annotated[int, Parameter(name="--fault-seed", converter=whole, negative=(), help="Of the faults' dice.")]
 ListFaults = Annotated[
     bool, Parameter(name="--list-faults", negative=(), show_default=False, help="Print all faults there are, and end.")
 ]

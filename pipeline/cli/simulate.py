@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pipeline.cli import say
-from pipeline.cli.options import Json
+from pipeline.cli.options import Json, whole
 from pipeline.vocabulary.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.proving.simulation import Outcome
 
 Days = Annotated[float, Parameter(name="--days", negative=(), help="How long, in simulated days: 0.01 to 366.")]
-Seed = Annotated[int, Parameter(name="--seed", negative=(), help="Decides everything: the same one, the same trace.")]
+Seed = Annotated[
+    int,
+    Parameter(name="--seed", converter=whole, negative=(), help="Decides everything: the same one, the same trace."),
+]
 FaultNames = Annotated[
     str, Parameter(name="--faults", negative=(), help="`none`, `all`, or names with commas: see --list-faults.")
 ]
