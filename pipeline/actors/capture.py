@@ -7,6 +7,7 @@ from typing import Final
 import trio
 
 from pipeline.core.glitches import GlitchTally
+from pipeline.core.reopening import Reopening
 from pipeline.dsp.turn_detector import TurnDetector, TurnStarted, TurnStopped
 from pipeline.dsp.voice_activity import Detector, VoiceActivity
 from pipeline.edges.interfaces import InputBlock, InputDevice
@@ -30,8 +31,6 @@ from pipeline.vocabulary.signals import (
     VoiceEnded,
 )
 
-REOPEN_S: Final = 0.25
-"""A device outage is a state, not a crash: the microphone is tried again this often, for ever (design §5)."""
 THRESHOLD: Final = 0.5
 """Probability of speech at which the local detector opens."""
 QUIET_AFTER_S: Final = 1.0
@@ -137,11 +136,12 @@ class _Microphone:
 
     async def _listen(self) -> None:
         """Keep the device open until cancelled or a finite input ends; an outage is reported once."""
-        told = False
+        told, reopening = False, Reopening()
         while True:
             try:
                 async with self._device.open(self._frame_ms) as blocks:
                     told = False
+                    reopening.opened(trio.current_time())
                     await self._activity.send(InputOpened(self._device.name))
                     await self._hear(blocks)
             except AudioFileError as error:
@@ -153,7 +153,7 @@ class _Microphone:
                 if not told:
                     await self._activity.send(InputFailed(error.fault()))
                 told = True
-                await trio.sleep(REOPEN_S)
+                await trio.sleep(reopening.failed(trio.current_time()))
             else:
                 await self._end()
                 return

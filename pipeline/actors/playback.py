@@ -8,6 +8,7 @@ import trio
 from pipeline.core.glitches import GlitchTally
 from pipeline.core.jitter_buffer import SAMPLE_BYTES, Block, JitterBuffer
 from pipeline.core.playout import Playhead
+from pipeline.core.reopening import Reopening
 from pipeline.dsp.fade import fade_out, ramp
 from pipeline.dsp.level import first_audible_sample
 from pipeline.edges.interfaces import OutputDevice, OutputRequest, OutputStream
@@ -27,8 +28,6 @@ from pipeline.vocabulary.signals import (
 
 PREFILL_MS: Final = 20.0
 """Held before a reply starts: one block, because a service sends faster than real time and waiting is heard."""
-REOPEN_S: Final = 0.25
-"""A device outage is a state, not a crash: the loudspeaker is tried again this often, for ever (design §5)."""
 HOLD_MS: Final = 1_000.0
 """Held at most: the process that brings the sound can stall 0.4 to 0.8 s, and is then a window of the link behind.
 
@@ -54,12 +53,13 @@ async def playback(
     Raises:
         AudioFileError: the file that stands in for a loudspeaker cannot be written.
     """
-    told, tally = False, GlitchTally()
+    told, reopening, tally = False, Reopening(), GlitchTally()
     while True:
         loudspeaker = _Loudspeaker(floor.value, fade_ms)
         try:
             async with device.open(frame_ms) as stream:
                 told = False
+                reopening.opened(trio.current_time())
                 await flushed.send(OutputOpened(device.name))
                 await _play(stream, loudspeaker, frames, commands, heard, flushed, floor, tally)
         except SoundSystemHungError:
@@ -72,7 +72,7 @@ async def playback(
             if not told:
                 await flushed.send(OutputFailed(error.fault()))
             told = True
-            await trio.sleep(REOPEN_S)
+            await trio.sleep(reopening.failed(trio.current_time()))
 
 
 async def _play(

@@ -425,3 +425,26 @@ async def test_what_the_microphone_lost_is_told_and_the_rest_when_it_closes(
     await trio.sleep(0.2)
     commands.sender.send_nowait(Listen(on=False))
     assert await received(activity, 2) == [InputGlitched(late + xrun), InputClosed()]
+
+
+class DefectiveMicrophone:
+    """Opens whenever it is asked to, gives one block and fails."""
+
+    name = "defective:"
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[AsyncIterator[InputBlock], None]:
+        async def blocks() -> AsyncGenerator[InputBlock, None]:
+            yield InputBlock(bytes(frame_ms * 48), trio.current_time())
+            raise DeviceError("it hangs by a thread; replace it")
+
+        yield blocks()
+
+
+async def test_a_microphone_that_opens_only_to_fail_is_tried_ever_less_often(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    frames, _activity, commands = begin(actors, link, DefectiveMicrophone(), push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(60)
+    assert 12 < frames.receiver.statistics().sent < 20, "a block of each opening"

@@ -379,3 +379,30 @@ async def test_what_the_loudspeaker_suffered_is_told(
     assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(xruns=1))]
     await trio.sleep(TELL_S)
     assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(starved=1))]
+
+
+class DefectiveLoudspeaker(SimulatedLoudspeaker):
+    """Opens whenever it is asked to, and fails at its first request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.openings = 0
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[OutputStream, None]:
+        assert frame_ms == 20
+        self.openings += 1
+        yield cast("OutputStream", SimpleNamespace(wait_request=self._fail, rest=self._fail, cut=lambda _: None))
+
+    async def _fail(self, _: object = None) -> OutputRequest:
+        await trio.lowlevel.checkpoint()
+        raise DeviceError("it hangs by a thread; replace it")
+
+
+async def test_a_loudspeaker_that_opens_only_to_fail_is_tried_ever_less_often(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    loudspeaker = DefectiveLoudspeaker()
+    Rig(actors, link, floor, loudspeaker)
+    await trio.sleep(60)
+    assert 12 < loudspeaker.openings < 20

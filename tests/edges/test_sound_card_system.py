@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from pipeline.actors.capture import REOPEN_S
+from pipeline.core.reopening import REOPEN_S
 from pipeline.edges.sound_card import CardLoudspeaker, CardMicrophone
 from pipeline.edges.sound_card_names import NO_DEVICES, NO_PORTAUDIO
 from pipeline.edges.sound_card_stream import WATCHDOG_S

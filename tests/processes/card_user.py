@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 import trio
 
+from pipeline.core.reopening import REOPEN_S
 from pipeline.edges.devices import input_device, output_device
 from pipeline.edges.sound_card_system import SoundSystem
 from pipeline.runtime.clock import HostClock
 from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.signals import NO_GLITCHES
 
-REOPEN_S = 0.25
 HUNG = 3
 
 
