@@ -52,7 +52,7 @@ AWAY_S: Final = 0.7
 HUNG_S: Final = 3.0
 """s for which a sound server hangs: longer than an opening may take, so a process or two die of it."""
 PATIENCE_S: Final = 15.0
-COST_S: Final = 5.0
+COST_S: Final = 15.0
 """s over which CPU time is taken."""
 
 

@@ -160,6 +160,7 @@ class _Microphone:
 
     async def _hear(self, blocks: AsyncIterator[InputBlock]) -> None:
         ear = _Ear(self._detector.new())
+        self._together = 1  # that the device is back is told by its first block
         self._progress.made()  # from now on the device owes a block
         try:
             async for block in blocks:
@@ -168,7 +169,7 @@ class _Microphone:
                     await self._activity.send(change)
                 await self._take(block, speech=ear.hears_speech)
                 if (glitches := self._tally.add(block.glitches, block.captured_s)) is not None:
-                    await self._activity.send(InputGlitched(glitches))
+                    self._activity.send_nowait(InputGlitched(glitches))  # a cancelled send would forget them
         finally:
             self._progress.paused()
             self._release()

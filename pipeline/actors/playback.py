@@ -104,7 +104,7 @@ async def _play(
             if report is not None:
                 await heard.send(report)
             if (glitches := tally.add(request.glitches, trio.current_time())) is not None:
-                await flushed.send(OutputGlitched(glitches))
+                flushed.send_nowait(OutputGlitched(glitches))  # a cancelled send would forget them
     finally:
         floor.unregister(cut)
 

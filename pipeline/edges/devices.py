@@ -10,6 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import trio
 
+from pipeline.core.reopening import BRIEF_S
 from pipeline.dsp.level import last_speech_sample
 from pipeline.edges.interfaces import InputDevice, OutputDevice
 from pipeline.edges.pacing import Sound, silence
@@ -117,7 +118,8 @@ class FirstToOpen(Generic[T]):
 
     Args:
         devices: the best one first.
-        dreaded: those of them that end the process if they are still as they were; tried last until one is back.
+        dreaded: those of them that end the process if they are still as they were; tried last until one is back. One
+            that twice opens only to fail joins them, or those behind it would never have their turn.
         name: of the one wish that all of them are for, if so. Better ones are then asked for ever less often, for a
             machine may never have them, and each question is a process.
     """
@@ -127,6 +129,7 @@ class FirstToOpen(Generic[T]):
     ) -> None:
         self._devices = devices
         self._dreaded = dreaded
+        self._was_brief: Openable[T] | None = None  # the last one, if it opened only to fail
         self._ask_s = ASK_S
         self._asks_less = bool(name)
         self.name = name or " or ".join(device.name for device in devices)
@@ -158,10 +161,18 @@ class FirstToOpen(Generic[T]):
                     failures.append(error)
                     continue
                 self.name = device.name
-                if rank == 0:
-                    self._ask_s = ASK_S
-                async with self._until_back(self._devices[:rank]):
-                    yield opened
+                opened_s = trio.current_time()
+                try:
+                    async with self._until_back(self._devices[:rank]):
+                        yield opened
+                except DeviceError:
+                    is_brief = trio.current_time() - opened_s < BRIEF_S
+                    if is_brief and device is self._was_brief:
+                        self._dreaded = [*self._dreaded, device]
+                    elif not is_brief and rank == 0:
+                        self._ask_s = ASK_S
+                    self._was_brief = device if is_brief else None
+                    raise
                 return
         kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
         raise kind("; ".join(dict.fromkeys(failure.message for failure in failures)))  # no sound system: all say so

@@ -380,6 +380,19 @@ async def test_closing_the_device_hands_on_the_frames_that_were_kept_back(
     assert [frame.seq for frame in taken] == list(range(8))
 
 
+async def test_the_first_frame_of_a_device_that_is_back_waits_for_no_other(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link
+) -> None:
+    frames, _activity, commands = begin(actors, link, UnhurriedMicrophone([silence(60)]), push_to_talk=False)
+    commands.sender.send_nowait(Listen(on=True))
+    await trio.sleep(0.05)  # the second block has been kept for two more to come
+    commands.sender.send_nowait(Listen(on=False))
+    await received(frames, 2)
+    commands.sender.send_nowait(Listen(on=True))
+    [first] = await received(frames, 1)
+    assert trio.current_time() - first.captured_s == pytest.approx(0.02)
+
+
 @pytest.mark.parametrize(("push_to_talk", "told"), [(False, [1, 4, 7]), (True, [])])
 async def test_a_microphone_is_told_that_there_is_no_hurry_whenever_nothing_is_kept_back(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link, *, push_to_talk: bool, told: list[int]

@@ -1,7 +1,9 @@
 """Lists of devices: the next one takes over, and the better one is taken again."""
 
+import math
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -237,3 +239,53 @@ async def test_without_anything_else_that_opens_the_card_is_tried_even_after_it_
     await take(microphone, 1)
     assert microphone.name == "device:USB"
     nursery.cancel_scope.cancel()
+
+
+class Contact:
+    """A device whose cable hangs by a thread.
+
+    Attributes:
+        holds_s: how long it works each time.
+    """
+
+    def __init__(self, name: str, holds_s: float) -> None:
+        self.name = name
+        self.holds_s = holds_s
+
+    async def is_back(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    @asynccontextmanager
+    async def open(self, frame_ms: int) -> AsyncGenerator[float, None]:
+        assert frame_ms == 20
+        yield self.holds_s
+
+
+async def test_a_device_that_opens_only_to_fail_leaves_the_call_to_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    headset, desk = Contact("headset", 0.01), Contact("desk", math.inf)
+    devices = FirstToOpen([headset, desk])
+    used: list[tuple[str, int]] = []
+
+    async def use() -> None:
+        opened_s = trio.current_time()
+        with suppress(DeviceError):
+            async with devices.open(20) as holds_s:
+                await trio.sleep(holds_s)
+                raise DeviceError("the contact is loose")
+        used.append((devices.name, round(trio.current_time() - opened_s)))
+
+    for _ in range(18):
+        await use()
+    assert used == [
+        each for seconds in (3, 6, 12, 24, 48, 60) for each in (("headset", 0), ("headset", 0), ("desk", seconds))
+    ]
+    headset.holds_s = 100.0
+    await use()
+    headset.holds_s = 0.01
+    used.clear()
+    for _ in range(3):
+        await use()
+    assert used == [("headset", 0), ("headset", 0), ("desk", 3)], "it had worked meanwhile"
