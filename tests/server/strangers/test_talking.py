@@ -129,7 +129,8 @@ def test_silence_becomes_a_turn_after_the_idle_timeout(serving: Any, meeting: An
         stranger.say(PAUSE)
         timeout = stranger.next("input_audio_buffer.timeout_triggered")
         committed, *_, done = stranger.until("response.done")
-    assert timeout.audio_end_ms - timeout.audio_start_ms == pytest.approx(700, abs=64)
+    silent_ms = timeout.audio_end_ms - timeout.audio_start_ms
+    assert 700 - 64 <= silent_ms <= 900 + 64, "and what came of the first pause after the answer, 200 ms at most"
     assert (committed.type, committed.item_id) == ("input_audio_buffer.committed", timeout.item_id)
     assert done.response.status == "completed"
 
