@@ -165,11 +165,11 @@ class _Microphone:
         try:
             async for block in blocks:
                 self._progress.made()
+                if (glitches := self._tally.add(block.glitches, block.captured_s)) is not None:
+                    self._activity.send_nowait(InputGlitched(glitches))  # a cancelled send would forget them
                 for change in ear.hear(block):
                     await self._activity.send(change)
                 await self._take(block, speech=ear.hears_speech)
-                if (glitches := self._tally.add(block.glitches, block.captured_s)) is not None:
-                    self._activity.send_nowait(InputGlitched(glitches))  # a cancelled send would forget them
         finally:
             self._progress.paused()
             self._release()

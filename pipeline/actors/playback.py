@@ -17,6 +17,7 @@ from pipeline.vocabulary.errors import DeviceError, SoundSystemHungError
 from pipeline.vocabulary.frames import RATE_HZ, SpeechFrame
 from pipeline.vocabulary.signals import (
     Flushed,
+    Glitches,
     Heard,
     OutputCommand,
     OutputFailed,
@@ -93,8 +94,10 @@ async def _play(
         while True:
             loudspeaker.obey(commands)
             if loudspeaker.is_silent:
+                _tell(tally.rest(), flushed)  # the next reply may be hours away
                 await stream.rest(partial(wait_any, frames, commands))
             request = await stream.wait_request()
+            _tell(tally.add(request.glitches, trio.current_time()), flushed)
             loudspeaker.obey(commands)
             pcm, cuts = loudspeaker.answer(request, floor.value, frames)
             for flushing in cuts:  # first: the device may fail at the next block
@@ -103,10 +106,15 @@ async def _play(
             report = loudspeaker.report(trio.current_time())
             if report is not None:
                 await heard.send(report)
-            if (glitches := tally.add(request.glitches, trio.current_time())) is not None:
-                flushed.send_nowait(OutputGlitched(glitches))  # a cancelled send would forget them
     finally:
         floor.unregister(cut)
+        _tell(tally.rest(), flushed)
+
+
+def _tell(glitches: Glitches | None, flushed: Sender[Playout]) -> None:
+    """Without waiting: a cancelled send would forget them."""
+    if glitches is not None:
+        flushed.send_nowait(OutputGlitched(glitches))
 
 
 class _Loudspeaker:

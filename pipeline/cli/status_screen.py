@@ -118,8 +118,8 @@ def _glitches(snapshot: SnapshotNotice) -> list[Text]:
     """What the sound has suffered, for those who hear it crackle; a device that is well says nothing."""
     words = []
     for name, device in (("microphone", snapshot.microphone), ("loudspeaker", snapshot.loudspeaker)):
-        counts = {"xruns": device.xruns, "starved": device.starved}
-        counts |= {"ms filled": round(device.filled_ms), "ms discarded": round(device.discarded_ms)}
+        counts = {"xruns": device.glitches.xruns, "starved": device.glitches.starved}
+        counts |= {"ms lost": round(device.glitches.lost_ms), "ms discarded": round(device.glitches.discarded_ms)}
         if glitches := ", ".join(f"{_short(count)} {what}" for what, count in counts.items() if count):
             words.append(f"{name} {glitches}")
     return [Text("glitches " + "; ".join(words), WORN)] if words else []

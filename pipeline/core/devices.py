@@ -61,7 +61,7 @@ class Devices:
             case sg.InputFailed(fault):
                 self.microphone = _now(self.microphone, DeviceState.FAILED, fault=fault.message)
             case sg.InputGlitched(glitches):
-                self.microphone = _add(self.microphone, glitches)
+                self.microphone = replace(self.microphone, glitches=self.microphone.glitches + glitches)
             case sg.VoiceBegan() | sg.VoiceEnded():
                 self.voice_active = isinstance(signal, sg.VoiceBegan)
                 self.utterances += self.voice_active
@@ -76,7 +76,7 @@ class Devices:
             case sg.OutputFailed(fault):
                 self.loudspeaker = _now(self.loudspeaker, DeviceState.FAILED, fault=fault.message)
             case sg.OutputGlitched(glitches):
-                self.loudspeaker = _add(self.loudspeaker, glitches)
+                self.loudspeaker = replace(self.loudspeaker, glitches=self.loudspeaker.glitches + glitches)
             case sg.Flushed():
                 pass  # of what was heard, not of the device
 
@@ -84,13 +84,3 @@ class Devices:
 def _now(device: DeviceStatus, state: DeviceState, *, name: str | None = None, fault: str = "") -> DeviceStatus:
     """The device in another state, or another device; what its predecessors suffered stays counted."""
     return replace(device, name=device.name if name is None else name, state=state, fault=fault)
-
-
-def _add(device: DeviceStatus, glitches: sg.Glitches) -> DeviceStatus:
-    return replace(
-        device,
-        xruns=device.xruns + glitches.xruns,
-        starved=device.starved + glitches.starved,
-        filled_ms=device.filled_ms + glitches.filled_ms,
-        discarded_ms=device.discarded_ms + glitches.discarded_ms,
-    )

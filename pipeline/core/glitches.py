@@ -6,8 +6,8 @@ from typing import Final
 from pipeline.vocabulary.signals import NO_GLITCHES, Glitches
 
 TELL_S: Final = 10.0
-"""The first is told at once, more of them so often: a machine that is too slow has no time to say so with each block,
-and the links of the session keep their room for what decides something."""
+"""The first is told at once, more of them so often, or when the device closes or rests: a machine that is too slow has
+no time to say so with each block, and the links of the session keep their room for what decides something."""
 
 
 class GlitchTally:
@@ -35,8 +35,10 @@ class GlitchTally:
 def lost_sound(name: str, glitches: Glitches) -> str:
     """In words what a microphone lost; empty if its sound is whole."""
     losses = []
-    if glitches.filled_ms:
-        losses.append(f"{glitches.filled_ms:.0f} ms in the sound system")
+    if glitches.lost_ms:
+        losses.append(f"{glitches.lost_ms:.0f} ms in the sound system")
     if glitches.discarded_ms:
         losses.append(f"{glitches.discarded_ms:.0f} ms that came too late to be of use")
-    return f"{name} lost sound, {' and '.join(losses)}: the machine or its sound server stalled" if losses else ""
+    if not losses:
+        return ""
+    return f"{name} lost sound, {' and '.join(losses)}: the machine stalled, or its sound server; is it too busy?"

@@ -25,7 +25,7 @@ class Reopening:
         """It has failed, or did not open; how long to wait before it is tried again."""
         opened_s, self._opened_s = self._opened_s, None
         if opened_s is None:
-            return self._pause_s
+            return REOPEN_S
         if now - opened_s >= BRIEF_S:
             self._pause_s = REOPEN_S
             return REOPEN_S

@@ -119,7 +119,7 @@ class FirstToOpen(Generic[T]):
     Args:
         devices: the best one first.
         dreaded: those of them that end the process if they are still as they were; tried last until one is back. One
-            that twice opens only to fail joins them, or those behind it would never have their turn.
+            that twice opens only to fail becomes the last of them, or the others would never have their turn.
         name: of the one wish that all of them are for, if so. Better ones are then asked for ever less often, for a
             machine may never have them, and each question is a process.
     """
@@ -128,7 +128,7 @@ class FirstToOpen(Generic[T]):
         self, devices: Sequence[Openable[T]], dreaded: Collection[Openable[T]] = (), *, name: str = ""
     ) -> None:
         self._devices = devices
-        self._dreaded = dreaded
+        self._dreaded = list(dreaded)
         self._was_brief: Openable[T] | None = None  # the last one, if it opened only to fail
         self._ask_s = ASK_S
         self._asks_less = bool(name)
@@ -151,7 +151,7 @@ class FirstToOpen(Generic[T]):
             AudioFileError: none did, and all of them are files.
         """
         failures: list[DeviceError | AudioFileError] = []
-        for rank, device in sorted(enumerate(self._devices), key=lambda ranked: ranked[1] in self._dreaded):
+        for rank, device in sorted(enumerate(self._devices), key=lambda ranked: self._dread(ranked[1])):
             async with AsyncExitStack() as stack:
                 try:
                     opened = await stack.enter_async_context(device.open(frame_ms))
@@ -166,16 +166,27 @@ class FirstToOpen(Generic[T]):
                     async with self._until_back(self._devices[:rank]):
                         yield opened
                 except DeviceError:
-                    is_brief = trio.current_time() - opened_s < BRIEF_S
-                    if is_brief and device is self._was_brief:
-                        self._dreaded = [*self._dreaded, device]
-                    elif not is_brief and rank == 0:
-                        self._ask_s = ASK_S
-                    self._was_brief = device if is_brief else None
+                    self._judge_failure(device, trio.current_time() - opened_s)
                     raise
+                finally:
+                    if trio.current_time() - opened_s >= BRIEF_S:  # it worked, whatever has ended it
+                        self._was_brief = None
+                        self._ask_s = ASK_S if rank == 0 else self._ask_s
                 return
         kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
         raise kind("; ".join(dict.fromkeys(failure.message for failure in failures)))  # no sound system: all say so
+
+    def _dread(self, device: Openable[T]) -> int:
+        """0 for a device like any other; the higher, the later it is tried."""
+        return self._dreaded.index(device) + 1 if device in self._dreaded else 0
+
+    def _judge_failure(self, device: Openable[T], held_s: float) -> None:
+        """Twice in a row the same one opened only to fail: the others have their turn. A list sees to its own."""
+        if held_s >= BRIEF_S or isinstance(device, FirstToOpen):
+            return
+        if device is self._was_brief:
+            self._dreaded = [*(each for each in self._dreaded if each is not device), device]
+        self._was_brief = device
 
     @asynccontextmanager
     async def _until_back(self, better: Sequence[Openable[T]]) -> AsyncGenerator[None, None]:

@@ -68,7 +68,7 @@ class CardMicrophone:
         while True:
             self._system.demand_fresh()
             now = trio.current_time()
-            stream.wake_after = 1  # unless somebody says again that there is no hurry
+            ear.hurry()  # unless somebody says again that there is no need to
             for mark in stream.marks():
                 ear.take(mark, now)
             for captured_s, pcm in ear.frames():
@@ -97,6 +97,7 @@ class _Ear:
         self._inserted = 0  # silence in the time line that the card did not hear
         self._origin: int | None = None  # place in the time line where the resampler began
         self._given = 0  # samples cut off `_sound` since
+        self._patience_s = STALE_S  # and what was waited for on purpose
         self._room: deque[int] = deque(maxlen=ROOM_MS // BLOCK_MS)  # peaks of its blocks
 
     def take(self, mark: Mark, now: float) -> None:
@@ -105,17 +106,18 @@ class _Ear:
         stream.ring.skip(mark.first * stream.channels)
         pcm = to_mono(stream.ring.read(mark.samples * stream.channels), stream.channels)
         index = mark.first + self._inserted
-        missing = self._missing(mark, index)
+        lost = self._lost(mark, index)
+        missing = min(lost, round(STALE_S * stream.rate_hz))
         self._room.append(mark.peak)
         stale = mark.first - self._next  # forgotten before we came
         self._next = mark.first + mark.samples
         self._inserted += missing
         self._clock.mark(index + missing, mark.at_s)
-        self._delay_s = min(self._delay_s, mark.came_s - mark.at_s)
-        is_stale = now - mark.at_s > self._delay_s + STALE_S
+        self._delay_s = min(self._delay_s, max(0.0, mark.came_s - mark.at_s))  # nothing is heard before it sounds
+        is_stale = now - mark.at_s > self._delay_s + self._patience_s
         stale += is_stale * mark.samples
         if mark.xrun or stale:
-            self.glitches += Glitches(mark.xrun, filled_ms=self._ms(missing), discarded_ms=self._ms(stale))
+            self.glitches += Glitches(mark.xrun, lost_ms=self._ms(lost), discarded_ms=self._ms(stale))
         if is_stale:
             self._forget()
             return
@@ -133,17 +135,22 @@ class _Ear:
             self._given += self._size // 2
             yield self._clock.at(place), frame
 
+    def hurry(self) -> None:
+        """Let blocks come one by one; those that have come together are not late for that."""
+        self._patience_s = STALE_S + (self._stream.wake_after - 1) * BLOCK_MS / 1000
+        self._stream.wake_after = 1
+
     def take_time(self) -> int:
         """There is no hurry: let frames come together; returns how many, unless something is heard before."""
         frames = TOGETHER_MS * BYTES_PER_MS // self._size
-        self._stream.wake_after = frames * self._size // (BLOCK_MS * BYTES_PER_MS)
+        self._stream.wake_after = math.ceil(frames * self._size / (BLOCK_MS * BYTES_PER_MS))
         self._stream.wake_above = max(ONSET_MIN, round(ONSET * max(self._room)))
         return frames
 
-    def _missing(self, mark: Mark, index: int) -> int:
+    def _lost(self, mark: Mark, index: int) -> int:
         """How many samples the card lost before this block; its time alone proves nothing, servers guess it."""
         lost = round(self._clock.error_s(index, mark.at_s) * self._stream.rate_hz) if mark.xrun else 0
-        return min(lost, round(STALE_S * self._stream.rate_hz)) if lost > mark.samples // 2 else 0
+        return lost if lost > mark.samples // 2 else 0
 
     def _ms(self, samples: int) -> float:
         return samples * 1000 / self._stream.rate_hz
@@ -204,7 +211,9 @@ class _Mouth:
             await stream.wait_callback()
             self.settle()
         self._system.demand_fresh()
-        if not stream.ring.held:
+        if stream.ring.held:
+            self._has_rested = False  # too briefly for a gap: the next one is our fault
+        else:
             self._begin()
         leaves = stream.ring.due / stream.channels + self._resampler.pending
         glitches, self._glitches = self._glitches, NO_GLITCHES

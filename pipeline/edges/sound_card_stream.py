@@ -136,13 +136,15 @@ class CardStream:
             yield self._marks.popleft()
 
     async def wait_callback(self, patience_s: float = WATCHDOG_S) -> None:
-        """Wait until a callback has woken us since the last call.
+        """Wait until a callback has woken us since the last call, or for as long as callbacks may be missing.
 
         Raises:
             DeviceError: the stream has ended.
-            SoundSystemHungError: none came in time.
+            SoundSystemHungError: no callback came in time.
         """
+        index = self._index
         for _ in range(SLICES):
+            index = self._index
             with trio.move_on_after(patience_s / SLICES):
                 await trio.lowlevel.wait_readable(self._event)
                 break
@@ -151,7 +153,8 @@ class CardStream:
         try:
             os.eventfd_read(self._event)
         except BlockingIOError:
-            raise self._hung(patience_s) from None
+            if self._index == index:
+                raise self._hung(patience_s) from None  # else callbacks come, and see no reason yet to wake us
 
     async def watch(self) -> None:
         """Let callbacks that do not wake us pass for a while. Raises as `wait_callback`."""

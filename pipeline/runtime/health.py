@@ -9,7 +9,7 @@ from pipeline.runtime.processes import BEAT_DEADLINE_S, ChildState
 from pipeline.runtime.progress import Progress
 
 IDLE_MAX_S: Final = 1.0
-"""An open microphone gives a block every 20 to 40 ms, and its own watchdog acts after 400 ms."""
+"""An open microphone gives blocks every 20 to 160 ms, and its own watchdog acts after 400 ms."""
 
 
 class Health:

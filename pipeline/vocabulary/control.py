@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.vocabulary.signals import AnyNotice, CallState, Notice
+from pipeline.vocabulary.signals import NO_GLITCHES, AnyNotice, CallState, Glitches, Notice
 
 MAX_LINE_BYTES: Final = 65_536
 """Of a message in either direction, its line feed included."""
@@ -154,16 +154,13 @@ class DeviceStatus(msgspec.Struct, frozen=True):
         name: for people.
         state: how it stands.
         fault: why it is not open.
-        xruns, starved, filled_ms, discarded_ms: `Glitches` of all that were open since the daemon began.
+        glitches: of all that were open since the daemon began.
     """
 
     name: str = ""
     state: DeviceState = DeviceState.CLOSED
     fault: str = ""
-    xruns: int = 0
-    starved: int = 0
-    filled_ms: float = 0.0
-    discarded_ms: float = 0.0
+    glitches: Glitches = NO_GLITCHES
 
 
 class VoiceStatus(msgspec.Struct, frozen=True):

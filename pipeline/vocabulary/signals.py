@@ -24,26 +24,26 @@ class Secret(msgspec.Struct, frozen=True):
         return "Secret(***)"
 
 
-class Glitches(msgspec.Struct, frozen=True, array_like=True):
+class Glitches(msgspec.Struct, frozen=True):
     """What a device's sound suffered over some time.
 
     Attributes:
         xruns: losses that the sound system reported.
         starved: of a loudspeaker, gaps because nothing was brought in time.
-        filled_ms: of a microphone, sound that its sound system lost; silence stands in its place.
+        lost_ms: of a microphone, sound that its sound system lost; silence stands in its place, up to 0.4 s of it.
         discarded_ms: of a microphone, sound that came too late to be of use and was left out.
     """
 
     xruns: int = 0
     starved: int = 0
-    filled_ms: float = 0.0
+    lost_ms: float = 0.0
     discarded_ms: float = 0.0
 
     def __add__(self, other: "Glitches") -> "Glitches":
         return Glitches(
             self.xruns + other.xruns,
             self.starved + other.starved,
-            self.filled_ms + other.filled_ms,
+            self.lost_ms + other.lost_ms,
             self.discarded_ms + other.discarded_ms,
         )
 

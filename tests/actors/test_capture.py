@@ -428,7 +428,7 @@ class CracklingMicrophone(SyntheticMicrophone):
 async def test_what_the_microphone_lost_is_told_and_the_rest_when_it_closes(
     autojump_clock: MockClock, actors: trio.Nursery, link: Link
 ) -> None:
-    xrun, late = Glitches(xruns=1, filled_ms=40.0), Glitches(discarded_ms=360.0)
+    xrun, late = Glitches(xruns=1, lost_ms=40.0), Glitches(discarded_ms=360.0)
     microphone = CracklingMicrophone({1: xrun, 5: late, 6: xrun})
     _frames, activity, commands = begin(actors, link, microphone, push_to_talk=False)
     commands.sender.send_nowait(Listen(on=True))

@@ -381,6 +381,15 @@ async def test_what_the_loudspeaker_suffered_is_told(
     assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(starved=1))]
 
 
+async def test_what_a_short_reply_suffered_is_told_before_the_loudspeaker_rests(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+) -> None:
+    rig = Rig(actors, link, floor, CracklingLoudspeaker())
+    rig.says(tone(0.5).pcm, ends_turn=True)
+    await trio.sleep(1)
+    assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(xruns=1)), OutputGlitched(Glitches(starved=1))]
+
+
 class DefectiveLoudspeaker(SimulatedLoudspeaker):
     """Opens whenever it is asked to, and fails at its first request."""
 

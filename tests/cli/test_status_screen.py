@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline import topology
 from pipeline.cli.status_screen import BAD, WORN, headline, picture, screenful
 from pipeline.vocabulary.control import ActorStatus, DeviceState, DeviceStatus, LinkSide, LinkStatus, SnapshotNotice
-from pipeline.vocabulary.signals import CallState
+from pipeline.vocabulary.signals import CallState, Glitches
 from tests.snapshots import AUDIO, CAPTURE, MAIN, MIC, SESSION, SNAPSHOT
 
 
@@ -49,9 +49,10 @@ def test_a_healthy_daemon_fits_on_one_screen() -> None:
 
 
 def test_what_the_sound_has_suffered_is_told_and_nothing_where_it_is_well() -> None:
-    microphone = replace(SNAPSHOT.microphone, xruns=2, filled_ms=40.4, discarded_ms=1_234.0)
-    crackling = replace(SNAPSHOT, microphone=microphone, loudspeaker=replace(SNAPSHOT.loudspeaker, starved=3))
-    line = "glitches microphone 2 xruns, 40 ms filled, 1,234 ms discarded; loudspeaker 3"
+    microphone = replace(SNAPSHOT.microphone, glitches=Glitches(xruns=2, lost_ms=40.4, discarded_ms=1_234.0))
+    loudspeaker = replace(SNAPSHOT.loudspeaker, glitches=Glitches(starved=3))
+    crackling = replace(SNAPSHOT, microphone=microphone, loudspeaker=loudspeaker)
+    line = "glitches microphone 2 xruns, 40 ms lost, 1,234 ms discarded; loudspeaker 3"
     assert drawn(crackling)[4].startswith(line)
     assert styles(crackling)[next(text for text in styles(crackling) if text.startswith("glitches"))] == "yellow"
 

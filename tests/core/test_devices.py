@@ -63,7 +63,7 @@ def test_a_microphone_that_is_gone_when_it_is_muted_is_closed() -> None:
 
 def test_what_sound_suffered_stays_counted_whatever_becomes_of_the_device() -> None:
     devices = talking()
-    devices.take_input(sg.InputGlitched(sg.Glitches(xruns=1, filled_ms=40.0)))
+    devices.take_input(sg.InputGlitched(sg.Glitches(xruns=1, lost_ms=40.0)))
     devices.take_output(sg.OutputGlitched(sg.Glitches(xruns=2, starved=3)))
     devices.lose()
     devices.take_input(sg.InputReady("silero"))
@@ -71,5 +71,6 @@ def test_what_sound_suffered_stays_counted_whatever_becomes_of_the_device() -> N
     devices.take_output(sg.OutputFailed(FAULT))
     devices.take_input(sg.InputGlitched(sg.Glitches(xruns=1, discarded_ms=360.0)))
     devices.take_output(sg.OutputGlitched(sg.Glitches(starved=1)))
-    assert devices.microphone == DeviceStatus("other", OPEN, xruns=2, filled_ms=40.0, discarded_ms=360.0)
-    assert devices.loudspeaker == DeviceStatus("loud", DeviceState.FAILED, FAULT.message, xruns=2, starved=4)
+    assert devices.microphone == DeviceStatus("other", OPEN, glitches=sg.Glitches(2, 0, 40.0, 360.0))
+    glitches = sg.Glitches(xruns=2, starved=4)
+    assert devices.loudspeaker == DeviceStatus("loud", DeviceState.FAILED, FAULT.message, glitches)

@@ -15,7 +15,9 @@ def test_one_that_opens_only_to_fail_is_tried_ever_less_often_until_it_works() -
         pauses.append(reopening.failed(now + 0.01))
         now += pauses[-1]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, REOPEN_MAX_S, REOPEN_MAX_S, REOPEN_MAX_S]
-    assert reopening.failed(now) == REOPEN_MAX_S, "that it does not even open mends nothing"
+    assert reopening.failed(now) == REOPEN_S, "somebody has pulled it out, perhaps to put it back properly"
+    reopening.opened(now)
+    assert reopening.failed(now + 0.01) == REOPEN_MAX_S, "in vain"
     reopening.opened(now)
     assert reopening.failed(now + BRIEF_S) == REOPEN_S
     reopening.opened(now)

@@ -825,7 +825,8 @@ def test_sound_that_was_lost_is_told_and_what_nobody_missed_is_only_counted() ->
     assert fault.message.startswith("mic lost sound, 360 ms that came too late")
     script.hears(sg.OutputGlitched(sg.Glitches(starved=1)))
     assert script.effects == []
-    assert (script.devices.microphone.xruns, script.devices.loudspeaker.starved) == (2, 1)
+    assert script.devices.microphone.glitches == sg.Glitches(xruns=2, discarded_ms=360.0)
+    assert script.devices.loudspeaker.glitches == sg.Glitches(starved=1)
 
 
 def test_the_status_tells_how_long_the_line_is_up_and_when_its_session_ends() -> None:

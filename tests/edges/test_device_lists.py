@@ -282,10 +282,39 @@ async def test_a_device_that_opens_only_to_fail_leaves_the_call_to_the_next(
     assert used == [
         each for seconds in (3, 6, 12, 24, 48, 60) for each in (("headset", 0), ("headset", 0), ("desk", seconds))
     ]
-    headset.holds_s = 100.0
-    await use()
+    headset.holds_s = math.inf
+    with trio.move_on_after(100):  # until somebody mutes
+        await use()
     headset.holds_s = 0.01
     used.clear()
     for _ in range(3):
         await use()
     assert used == [("headset", 0), ("headset", 0), ("desk", 3)], "it had worked meanwhile"
+
+
+async def test_a_list_of_which_all_open_only_to_fail_tries_one_after_the_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    devices = FirstToOpen([Contact(name, 0.01) for name in ("headset", "desk", "shelf")])
+    used: list[str] = []
+    for _ in range(24):
+        with suppress(DeviceError):
+            async with devices.open(20):
+                used.append(devices.name)
+                await trio.sleep(0.01)
+                raise DeviceError("the contact is loose")
+    assert used == 4 * ["headset", "headset", "desk", "desk", "shelf", "shelf"]
+
+
+async def test_a_device_of_which_one_failure_is_long_ago_has_another_chance(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    devices = FirstToOpen([Contact("headset", 0.01), Contact("desk", 0.01)])
+    used: list[str] = []
+    for holds_s in (0.01, math.inf, 0.01, 0.01):
+        with suppress(DeviceError), trio.move_on_after(3_600):  # then somebody mutes
+            async with devices.open(20):
+                used.append(devices.name)
+                await trio.sleep(holds_s)
+                raise DeviceError("the contact is loose")
+    assert used == ["headset"] * 4

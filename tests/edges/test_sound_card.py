@@ -139,15 +139,33 @@ async def test_an_overrun_is_replaced_by_silence_of_the_same_length(
         nursery.cancel_scope.cancel()
     heard = b"".join(block.pcm for block in blocks)
     glitches = suffered(blocks)
-    assert glitches == Glitches(xruns=1, filled_ms=glitches.filled_ms)
-    assert glitches.filled_ms == pytest.approx(40, abs=0.1)
+    assert glitches == Glitches(xruns=1, lost_ms=glitches.lost_ms)
+    assert glitches.lost_ms == pytest.approx(40, abs=0.1)
     assert suffered(blocks[:10]) == NO_GLITCHES
-    gap = round(glitches.filled_ms * 24) * 2
+    gap = round(glitches.lost_ms * 24) * 2
     assert heard[: 10 * 960] == COUNTER[: 10 * 960]
     assert heard[10 * 960 : 10 * 960 + gap] == bytes(gap)
     assert heard[10 * 960 + gap :] == COUNTER[10 * 960 : len(heard) - gap]
     steps = [later.captured_s - earlier.captured_s for earlier, later in pairwise(blocks)]
     assert steps == pytest.approx([0.02] * 19, abs=1e-3)
+
+
+async def test_a_long_overrun_is_told_whole_and_filled_in_part(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    async with microphone.open(20) as stream:
+        blocks = [await anext(stream) for _ in range(10)]
+        portaudio.holds_its_breath = True
+        await trio.sleep(1.02)
+        portaudio.streams[0].tick(xrun=True)
+        portaudio.holds_its_breath = False
+        blocks += [await anext(stream) for _ in range(40)]
+    glitches = suffered(blocks)
+    assert glitches.xruns == 1
+    assert glitches.lost_ms == pytest.approx(1_000, abs=25)
+    heard = b"".join(block.pcm for block in blocks)
+    silence = heard[10 * 960 :].index(COUNTER[10 * 960 : 11 * 960])
+    assert silence / 48 == pytest.approx(400, abs=1)
 
 
 async def test_an_underrun_is_counted_and_the_time_follows(
@@ -176,6 +194,15 @@ async def test_one_late_moment_hardly_moves_the_time_line(
     assert abs(drift_s) < 0.0005
 
 
+async def test_a_moment_in_the_future_leaves_no_microphone_deaf(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    async with microphone.open(20) as stream:
+        await anext(stream)
+        portaudio.streams[0].tick(later_s=1.0)
+        assert suffered([await anext(stream) for _ in range(20)]) == NO_GLITCHES
+
+
 async def test_after_a_stall_the_microphone_goes_on_with_the_present(
     portaudio: FakeSounddevice, microphone: CardMicrophone, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -190,6 +217,36 @@ async def test_after_a_stall_the_microphone_goes_on_with_the_present(
         place = round((block.captured_s - 0.02 + CAPTURE_DELAY_S) * 48_000 / 2) * 2
         assert COUNTER[place : place + 960] == block.pcm, "the date is that of these very samples"
     assert block.glitches.discarded_ms == pytest.approx(580, abs=25)
+
+
+async def test_what_came_together_on_purpose_is_not_late_for_that(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    async with microphone.open(20) as stream:
+        block = await anext(stream)
+        assert block.no_hurry is not None
+        block.no_hurry()
+        await trio.sleep(0.5)
+        assert suffered([await anext(stream) for _ in range(24)]) == NO_GLITCHES
+
+
+async def test_a_card_that_paused_is_not_dead_while_its_blocks_come_together(
+    autojump_clock: trio.testing.MockClock, card: FakeCard, portaudio: FakeSounddevice, microphone: CardMicrophone
+) -> None:
+    card.heard = b""
+    async with microphone.open(20) as stream:
+        block = await anext(stream)
+        assert block.no_hurry is not None
+        block.no_hurry()
+
+        async def pause() -> None:
+            portaudio.holds_its_breath = True
+            await trio.sleep(0.3)
+            portaudio.holds_its_breath = False
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pause)
+            await anext(stream)
 
 
 async def test_a_burst_of_old_sound_is_discarded(
@@ -273,6 +330,20 @@ async def test_a_resting_card_wakes_nobody_and_sounds_at_once_when_it_is_wanted(
     place = heard.index(COUNTER[960:1920])
     assert place / 48_000 + PLAYBACK_DELAY_S + 0.02 == pytest.approx(request.leaves_s, abs=1e-3)
     assert request.glitches.starved == 0, "silence that was wanted is no gap"
+
+
+async def test_a_rest_that_was_too_short_for_a_gap_excuses_none(
+    autojump_clock: trio.testing.MockClock, portaudio: FakeSounddevice, loudspeaker: CardLoudspeaker
+) -> None:
+    async with loudspeaker.open(20) as stream:
+        for _ in range(3):
+            await stream.wait_request()
+            await stream.write(bytes(960))
+        await stream.rest(trio.lowlevel.checkpoint)
+        await stream.wait_request()
+        await stream.write(bytes(960))
+        await trio.sleep(0.1)
+        assert (await stream.wait_request()).glitches.starved == 1
 
 
 async def test_a_card_that_goes_or_hangs_while_it_rests_is_noticed(
