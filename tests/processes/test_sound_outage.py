@@ -78,10 +78,11 @@ def test_a_daemon_in_one_process_outlives_stalls_of_its_own(
     card = cards["kiosk"]
     endpoint = listening_in_one_process(daemon, cards, wait_until)
     for stall_s in (1.0, 0.5):
+        signal.sigtimedwait([], 1.0)  # else the card's own delay is not known yet
         endpoint.process.send_signal(signal.SIGSTOP)
         signal.sigtimedwait([], stall_s)
         endpoint.process.send_signal(signal.SIGCONT)
-        signal.sigtimedwait([], 1.0)
+    signal.sigtimedwait([], 1.0)
     assert is_recorded(card)
     endpoint.process.terminate()
     status, out, err = endpoint.end()
