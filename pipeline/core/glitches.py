@@ -41,4 +41,5 @@ def lost_sound(name: str, glitches: Glitches) -> str:
         losses.append(f"{glitches.discarded_ms:.0f} ms that came too late to be of use")
     if not losses:
         return ""
-    return f"{name} lost sound, {' and '.join(losses)}: the machine stalled, or its sound server; is it too busy?"
+    what = " and ".join(losses)
+    return f"the microphone {name} lost sound, {what}: the machine stalled, or its sound server; is it too busy?"

@@ -171,7 +171,8 @@ class FirstToOpen(Generic[T]):
                 finally:
                     if trio.current_time() - opened_s >= BRIEF_S:  # it worked, whatever has ended it
                         self._was_brief = None
-                        self._ask_s = ASK_S if rank == 0 else self._ask_s
+                        if rank == 0:
+                            self._ask_s = ASK_S
                 return
         kind = DeviceError if any(isinstance(failure, DeviceError) for failure in failures) else AudioFileError
         raise kind("; ".join(dict.fromkeys(failure.message for failure in failures)))  # no sound system: all say so

@@ -142,9 +142,9 @@ class CardStream:
             DeviceError: the stream has ended.
             SoundSystemHungError: no callback came in time.
         """
-        index = self._index
+        index = -1
         for _ in range(SLICES):
-            index = self._index
+            index = self._index  # of the last slice counts
             with trio.move_on_after(patience_s / SLICES):
                 await trio.lowlevel.wait_readable(self._event)
                 break

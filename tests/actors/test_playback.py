@@ -370,24 +370,16 @@ class CracklingLoudspeaker(SimulatedLoudspeaker):
             yield cast("OutputStream", SimpleNamespace(**members, wait_request=wait_request))
 
 
-async def test_what_the_loudspeaker_suffered_is_told(
-    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
+@pytest.mark.parametrize(("reply_s", "told_s"), [(12.0, TELL_S), (0.5, 0.5)])
+async def test_what_the_loudspeaker_suffered_is_told_some_at_a_time_and_before_it_rests(
+    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor, reply_s: float, told_s: float
 ) -> None:
     rig = Rig(actors, link, floor, CracklingLoudspeaker())
-    rig.says(tone(12).pcm, ends_turn=True)
-    await trio.sleep(1)
+    rig.says(tone(reply_s).pcm, ends_turn=True)
+    await trio.sleep(0.3)
     assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(xruns=1))]
-    await trio.sleep(TELL_S)
+    await trio.sleep(told_s)
     assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(starved=1))]
-
-
-async def test_what_a_short_reply_suffered_is_told_before_the_loudspeaker_rests(
-    autojump_clock: MockClock, actors: trio.Nursery, link: Link, floor: Floor
-) -> None:
-    rig = Rig(actors, link, floor, CracklingLoudspeaker())
-    rig.says(tone(0.5).pcm, ends_turn=True)
-    await trio.sleep(1)
-    assert rig.reports(rig.flushed) == [OutputGlitched(Glitches(xruns=1)), OutputGlitched(Glitches(starved=1))]
 
 
 class DefectiveLoudspeaker(SimulatedLoudspeaker):

@@ -33,11 +33,11 @@ def test_a_device_that_closes_leaves_nothing_untold() -> None:
     ("glitches", "words"),
     [
         (Glitches(xruns=3, starved=2), ""),
-        (Glitches(xruns=1, lost_ms=40.4), "mic lost sound, 40 ms in the sound system: "),
-        (Glitches(discarded_ms=360), "mic lost sound, 360 ms that came too late to be of use: "),
+        (Glitches(xruns=1, lost_ms=40.4), "the microphone mic lost sound, 40 ms in the sound system: "),
+        (Glitches(discarded_ms=360), "the microphone mic lost sound, 360 ms that came too late to be of use: "),
         (
             Glitches(lost_ms=40, discarded_ms=360),
-            "mic lost sound, 40 ms in the sound system and 360 ms that came too late to be of use: ",
+            "the microphone mic lost sound, 40 ms in the sound system and 360 ms that came too late to be of use: ",
         ),
     ],
 )

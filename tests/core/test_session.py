@@ -822,7 +822,7 @@ def test_sound_that_was_lost_is_told_and_what_nobody_missed_is_only_counted() ->
     assert isinstance(effect.notice, sg.FaultNotice)
     fault = effect.notice.fault
     assert (fault.kind, fault.cause, fault.verdict) == ("SoundLost", "glitch", Verdict.RETRY)
-    assert fault.message.startswith("mic lost sound, 360 ms that came too late")
+    assert fault.message.startswith("the microphone mic lost sound, 360 ms that came too late")
     script.hears(sg.OutputGlitched(sg.Glitches(starved=1)))
     assert script.effects == []
     assert script.devices.microphone.glitches == sg.Glitches(xruns=2, discarded_ms=360.0)
